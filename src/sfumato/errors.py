@@ -1,0 +1,50 @@
+"""The error tree. Every message says what was wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SfumatoError(Exception):
+    """Base of all errors that a user can act on. Faces show ``str(error)`` and no stack trace."""
+
+    #: What a command-line program exits with.
+    exit_code = 2
+
+
+class RequestError(SfumatoError):
+    """A request that can't be carried out as it is: an unknown name, a size that does not fit."""
+
+
+class ConfigError(SfumatoError):
+    """One or more wrong settings; the message has a line for each, with file, line and key."""
+
+
+class CheckpointError(SfumatoError):
+    """A model file that is missing, damaged, or of no family that is known."""
+
+
+class OutputError(SfumatoError):
+    """A picture could not be written: the folder is read-only, missing or full."""
+
+
+class DeviceError(SfumatoError):
+    """A device or precision that this machine does not have."""
+
+
+class NumericError(SfumatoError):
+    """A stage gave NaN or infinity; the message names stage and step. Nothing is written."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """The known names most like ``name``, ready for a message: ``"nearest: 'Euler', 'Euler a'"``, or ``""``.
+
+    >>> nearest("eular", ["Euler", "Heun"])
+    "nearest: 'Euler'"
+    """
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)
+    return "nearest: " + ", ".join(repr(by_lower[c]) for c in close) if close else ""

@@ -1,0 +1,87 @@
+"""Requests, results and events: frozen values that cross every border. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_STEPS = 1000
+MAX_SIDE = 16384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Txt2ImgRequest:
+    """What to draw. ``None`` means "not given": the model or the settings decide. Zero is a value.
+
+    ``width`` and ``height`` are in pixels, ``seed`` is that of the first picture; picture k of a batch has
+    the noise of the single picture of ``seed + k``. ``cfg_scale`` 1 means no guidance (web-UI convention).
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    width: int | None = None
+    height: int | None = None
+    steps: int = 50
+    seed: int | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: float = 7.0
+    batch_size: int = 1
+    clip_skip: int = 1
+    eta: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEvent:
+    """One finished sampling step of one batch."""
+
+    step: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """Wall time by stage, in seconds, for the batch that the picture was made in."""
+
+    load: float = 0.0
+    encode: float = 0.0
+    sample: float = 0.0
+    decode: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInfo:
+    """How a picture was made: enough to make it again. Everything resolved, nothing ``None`` that was used."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    sampler: str
+    scheduler: str
+    cfg_scale: float
+    clip_skip: int
+    eta: float | None
+    model: str
+    model_hash: str
+    device: str
+    dtype: str
+    seconds: Seconds = field(default_factory=Seconds)
+    peak_memory_bytes: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The pictures of one request, in order of their seeds."""
+
+    images: tuple[Image, ...]
+    infos: tuple[ImageInfo, ...]
