@@ -1,0 +1,19 @@
+"""The command line. Parsing flags and ``--help`` import neither torch nor pydantic; commands import what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program ``sfumato``; ``argv`` without the program name, by default from `sys.argv`. Returns the exit code."""
+    from sfumato.cli.entry import run
+
+    return run(argv, "sfumato")
+
+
+def txt2img_main(argv: Sequence[str] | None = None) -> int:
+    """The script ``txt2img.py``: the same as ``sfumato txt2img``."""
+    from sfumato.cli.entry import run_command
+
+    return run_command("txt2img", argv, "txt2img.py")

@@ -1,0 +1,65 @@
+"""Checks of a run that need no model: done before torch is imported, so that a mistake costs no waiting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from sfumato.cli.prompts import SEED_LIMIT
+from sfumato.errors import RequestError, nearest
+from sfumato.request import MAX_SIDE, MAX_STEPS, Txt2ImgRequest
+
+#: Beyond this no network of today gives a picture, and few machines have the memory.
+MAX_PIXELS = 4096 * 4096
+MAX_BATCH = 256
+MAX_CLIP_SKIP = 12
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+PRECISIONS = ("autocast", "full", "half", "bf16")
+
+
+def check_request(request: Txt2ImgRequest, n_iter: int) -> None:
+    """Raises RequestError for the first number that can't be carried out. ``None`` is left to settings and model."""
+    _whole("--steps", request.steps, 1, MAX_STEPS)
+    _whole("--width", request.width, 1, MAX_SIDE)
+    _whole("--height", request.height, 1, MAX_SIDE)
+    _whole("--batch_size", request.batch_size, 1, MAX_BATCH)
+    _whole("--n_iter", n_iter, 1, 1_000_000)
+    _whole("--clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP)
+    _whole("--seed", request.seed, 0, SEED_LIMIT - n_iter * request.batch_size)
+    _finite("--cfg_scale", request.cfg_scale)
+    _finite("--eta", request.eta)
+    if request.width is not None and request.height is not None and request.width * request.height > MAX_PIXELS:
+        raise RequestError(
+            f"--width {request.width} --height {request.height} is too large: at most {MAX_PIXELS / 1e6:.1f} million"
+            " pixels can be made at once; take a smaller size."
+        )
+
+
+def parse_resolution(text: str) -> tuple[int, int]:
+    """``512x768`` or ``512`` to (width, height).
+
+    >>> parse_resolution("640x512"), parse_resolution("256")
+    ((640, 512), (256, 256))
+    """
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise RequestError(f"--resolution {text!r} is not a size; write WIDTHxHEIGHT, as 512x512.")
+    sides = [int(part) for part in parts]
+    return sides[0], sides[-1]
+
+
+def check_name(flag: str, name: str | None, known: Iterable[str]) -> None:
+    """Raises RequestError when ``name`` is given and not known, with the nearest that is."""
+    choices = list(known)
+    if name is not None and name not in choices:
+        raise RequestError(f"{flag} {name!r} is unknown; {nearest(name, choices) or 'choose ' + ', '.join(choices)}.")
+
+
+def _whole(flag: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise RequestError(f"{flag} {value} is out of range; it must be {low} to {high}.")
+
+
+def _finite(flag: str, value: float | None) -> None:
+    if value is not None and not (math.isfinite(value) and 0 <= value <= 1000):
+        raise RequestError(f"{flag} {value} is out of range; it must be 0 to 1000.")

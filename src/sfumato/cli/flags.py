@@ -1,0 +1,87 @@
+"""The flags of all commands, each with its aliases and help. ``-`` and ``_`` are the same in every name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+Prompt = Annotated[
+    list[str] | None, Option("--prompt", metavar="TEXT", help="What to draw. Repeat for several prompts.")
+]
+PromptsFile = Annotated[
+    str | None, Option("--prompts_file", metavar="FILE", help="A file with a prompt on each line; - is standard input.")
+]
+NegativePrompt = Annotated[
+    str | None, Option("--negative_prompt", metavar="TEXT", help="What to keep out of the picture.")
+]
+Steps = Annotated[int | None, Option("--steps", "--ddim_steps", metavar="N", help="Sampling steps.")]
+Width = Annotated[int | None, Option("--width", "--W", metavar="N", help="Width in pixels.")]
+Height = Annotated[int | None, Option("--height", "--H", metavar="N", help="Height in pixels.")]
+Resolution = Annotated[str | None, Option("--resolution", metavar="WxH", help="Width and height, as 512x512.")]
+Seed = Annotated[
+    int | None,
+    Option("--seed", metavar="N", help="Seed of the first picture of each prompt; -1 or none: a new one each time."),
+]
+Sampler = Annotated[str | None, Option("--sampler", metavar="NAME", help="Sampler; `sfumato samplers` lists them.")]
+Scheduler = Annotated[
+    str | None, Option("--scheduler", metavar="NAME", help="Noise schedule; `sfumato samplers` lists them.")
+]
+CfgScale = Annotated[
+    float | None, Option("--cfg_scale", "--scale", metavar="N", help="Guidance by the prompt; 1 is none.")
+]
+BatchSize = Annotated[
+    int, Option("--batch_size", "--n_samples", metavar="N", help="Pictures made at once, with seeds that count up.")
+]
+NIter = Annotated[int, Option("--n_iter", metavar="N", help="Batches for each prompt.")]
+Model = Annotated[str | None, Option("--model", metavar="NAME", help="Name of a model; `sfumato models` lists them.")]
+Ckpt = Annotated[Path | None, Option("--ckpt", metavar="PATH", help="A .safetensors file or diffusers folder instead.")]
+ClipSkip = Annotated[
+    int | None, Option("--clip_skip", metavar="N", help="Use the text encoder's layer that many from the last.")
+]
+Eta = Annotated[float | None, Option("--eta", metavar="N", help="Share of fresh noise in samplers that take it.")]
+Precision = Annotated[str | None, Option("--precision", metavar="NAME", help="autocast, full, half or bf16.")]
+Device = Annotated[str | None, Option("--device", metavar="NAME", help="auto, cpu, cuda, mps or xpu.")]
+Outdir = Annotated[Path | None, Option("--outdir", metavar="FOLDER", help="Where pictures go.")]
+Format = Annotated[str | None, Option("--format", metavar="NAME", help="png, jpeg or webp.")]
+Grid = Annotated[bool, Option("--grid", help="Also save one sheet with all pictures.")]
+Config = Annotated[Path | None, Option("--config", metavar="FILE", help="Settings file instead of config.yaml.")]
+Json = Annotated[bool, Option("--json", help="Print JSON: one object a line.")]
+NoMetadata = Annotated[bool, Option("--no_metadata", help="Save pictures without how they were made.")]
+Threads = Annotated[int | None, Option("--threads", metavar="N", help="CPU threads; by default one for each core.")]
+Version = Annotated[bool, Option("--version", help="Print the version.")]
+File = Annotated[Path, Argument(metavar="FILE", help="A picture that this or another program made.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Txt2ImgFlags:
+    """What was typed. ``None`` means "not given": settings or model decide."""
+
+    prompt: list[str] | None = None
+    prompts_file: str | None = None
+    negative_prompt: str | None = None
+    steps: int | None = None
+    width: int | None = None
+    height: int | None = None
+    resolution: str | None = None
+    seed: int | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: float | None = None
+    batch_size: int = 1
+    n_iter: int = 1
+    model: str | None = None
+    ckpt: Path | None = None
+    clip_skip: int | None = None
+    eta: float | None = None
+    precision: str | None = None
+    device: str | None = None
+    outdir: Path | None = None
+    format: str | None = None
+    grid: bool = False
+    config: Path | None = None
+    json: bool = False
+    no_metadata: bool = False
+    threads: int | None = None

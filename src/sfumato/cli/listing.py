@@ -1,0 +1,59 @@
+"""``models`` and ``samplers``: what can be asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def list_models(config_path: Path | None, as_json: bool) -> None:
+    """Prints name, kind, size and path of every model."""
+    from sfumato import config
+
+    settings = config.load(config_path, os.environ, {}).settings
+    models = find_models(Path(settings.models_dir))
+    if as_json:
+        typer.echo(json.dumps(models, ensure_ascii=False))
+        return
+    if not models:
+        typer.echo(f"No models; put a .safetensors file into {Path(settings.models_dir).absolute()}.")
+        return
+    wide = max(len(model["name"]) for model in models)
+    for model in models:
+        typer.echo(f"{model['name']:<{wide}}  {model['bytes'] / 1e6:>8.1f} MB  {model['kind']:<10}  {model['path']}")
+
+
+def find_models(folder: Path) -> list[dict[str, Any]]:
+    """Every model as plain data: the built-in one first, then those of ``folder``."""
+    from sfumato.families import models_folder
+
+    return [_describe(Path(path)) for path in models_folder.list_models([folder])]
+
+
+def list_samplers(as_json: bool) -> None:
+    """Prints samplers and schedules with their other spellings."""
+    from sfumato.sampling.names import SAMPLERS, SCHEDULERS
+
+    groups = {"samplers": SAMPLERS, "schedulers": SCHEDULERS}
+    if as_json:
+        plain = {
+            name: [{"name": one.label, "aliases": list(one.aliases)} for one in each] for name, each in groups.items()
+        }
+        typer.echo(json.dumps(plain))
+        return
+    for name, each in groups.items():
+        typer.echo(f"{name.capitalize()}:")
+        wide = max(len(one.label) for one in each)
+        for one in each:
+            typer.echo(f"  {one.label:<{wide}}  {', '.join(one.aliases)}".rstrip())
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return {"name": path.name, "kind": "folder", "bytes": size, "path": str(path)}
+    return {"name": path.stem, "kind": "file", "bytes": path.stat().st_size, "path": str(path)}
