@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -12,9 +13,12 @@ from sfumato.cli import entry, main, txt2img_main
 from sfumato.errors import NumericError, RequestError
 
 HEAVY = {"torch", "pydantic", "pydantic_settings", "diffusers", "transformers", "numpy", "PIL", "rich"}
-FLAGS = """--prompt --prompts_file --negative_prompt --steps --ddim_steps --width --height --W --H --resolution --seed
+FLAGS = re.findall(
+    r"--\w+",
+    """--prompt --prompts_file --negative_prompt --steps --ddim_steps --width --height --W --H --resolution --seed
 --sampler --scheduler --cfg_scale --scale --batch_size --n_samples --n_iter --model --ckpt --clip_skip --eta --precision
---device --outdir --format --grid --config --json --no_metadata --threads""".split()
+--device --outdir --format --grid --config --json --no_metadata --threads""",
+)
 PAGES = [["--help"], *([name, "--help"] for name in entry.COMMANDS)]
 
 

@@ -18,9 +18,8 @@ from sfumato.errors import NumericError, SfumatoError
 from sfumato.gallery import files
 from sfumato.request import ImageInfo, Result, Seconds, StepEvent, Txt2ImgRequest
 
-KEYS = (
-    "path seed width height steps sampler scheduler cfg_scale model model_hash device dtype seconds peak_memory_bytes"
-).split()
+KEYS = ["path", "seed", "width", "height", "steps", "sampler", "scheduler", "cfg_scale", "model", "model_hash"]
+KEYS += ["device", "dtype", "seconds", "peak_memory_bytes"]
 
 
 class FakeStudio:
