@@ -21,7 +21,7 @@ from state import load_state, save_state
 
 NOISE = 0.1
 #: From which share of the steps on: side of the crops, and how many in a batch.
-STAGES = ((0.0, 64, 16), (0.5, 128, 8), (0.93, 256, 4))
+STAGES = ((0.0, 64, 16), (0.88, 128, 8))
 POOL = 2 * 1599
 
 
@@ -104,7 +104,7 @@ def loss_of(model: AutoencoderTiny, x: Tensor, noise: float, g: torch.Generator)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=7200)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -40,14 +40,14 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing that the model can draw: its picture's row, its label and what else people call it."""
+    """One thing: its picture's row, the emoji's label and tags, and its names, of which the first is its own."""
 
     row: int
     label: str
     tags: tuple[str, ...]
     group: int
     hexcode: str
-    version: float
+    names: tuple[str, ...]
 
 
 def fetch(work: Path) -> None:
@@ -75,10 +75,31 @@ def subjects(work: Path) -> list[Subject]:
     files = {_plain(p.stem) for p in _assets(work).glob("*.webp")}
     kept = [e for e in entries if _plain(e["hexcode"]) in files and e.get("group") not in (None, 2, 9)]
     kept.sort(key=lambda e: e.get("order", 0))
-    return [
-        Subject(row, e["label"].replace("’", "'"), tuple(e.get("tags", ())), e["group"], e["hexcode"], e["version"])
-        for row, e in enumerate(kept)
-    ]
+    listed = {label: names for label, names in claims()}
+    out = []
+    for row, e in enumerate(kept):
+        label = e["label"].replace("’", "'")
+        tags = tuple(e.get("tags", ()))
+        out.append(Subject(row, label, tags, e["group"], e["hexcode"], listed.get(label, (label,))))
+    if unknown := listed.keys() - {s.label for s in out}:
+        raise ValueError(f"subjects.txt names what no picture shows: {sorted(unknown)}")
+    return out
+
+
+def claims(first: int | None = None) -> list[tuple[str, tuple[str, ...]]]:
+    """Of each line of subjects.txt, or the first so many: the emoji label, and all names with the main one first."""
+    out = []
+    for line in (Path(__file__).parent / "subjects.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, label, others = (part.strip() for part in line.split("|"))
+            out.append((label or name, (name, *(o.strip() for o in others.split(",") if o.strip()))))
+    return out[:first]
+
+
+def pool(work: Path, first: int | None = None) -> list[Subject]:
+    """The claimed subjects, in the order of subjects.txt."""
+    by_label = {s.label: s for s in subjects(work)}
+    return [by_label[label] for label, _ in claims(first)]
 
 
 def _assets(work: Path) -> Path:

@@ -1,0 +1,169 @@
+"""Stage 4: the diffusion model. Words (frozen text encoder) and noise to latents; v-prediction, EMA.
+
+The words reach the network twice: through cross-attention, and pooled into the time embedding
+(``addition_embed_type="text"``), which scales and shifts every residual block. The second path is what lets a
+small model learn what a thing looks like in thousands of steps instead of hundreds of thousands.
+The loss is the plain squared error of v, which keeps its weight at high noise, where it is decided what a
+picture shows; min-SNR weighting takes that weight away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+import captions
+import pictures
+import text_encoder
+from state import load_state, save_state
+
+DROP = 0.1
+
+
+def build() -> UNet2DConditionModel:
+    """About 18 M parameters; attention where there are 64 positions or fewer."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=12,
+        out_channels=12,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(96, 192, 224),
+        layers_per_block=1,
+        attention_head_dim=4,
+        cross_attention_dim=text_encoder.WIDTH,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=8,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+def alphas_cumprod() -> Tensor:
+    """Stable Diffusion's noise: betas linear in their square roots, 0.00085 to 0.012, 1000 steps."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+class Bank:
+    """All finished shards: latents and what they show."""
+
+    def __init__(self, folder: Path, subjects: list[pictures.Subject]) -> None:
+        self.folder, self.subjects, self.count = folder, subjects, 0
+        self.latents: Tensor = torch.empty(0)
+        self.scenes: list[captions.Scene] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read shards that were finished since the last time."""
+        files = sorted(self.folder.glob("*.pt"))
+        parts = [self.latents] if self.count else []
+        for file in files[self.count :]:
+            saved = torch.load(file, weights_only=True)
+            parts.append(saved["latents"])
+            for first, second, colour in json.loads(saved["scenes"]):
+                other = None if second is None else self.subjects[second]
+                self.scenes.append(captions.Scene(self.subjects[first], other, colour))
+        self.count = len(files)
+        self.latents = torch.cat(parts)
+
+    def draw(self, count: int, rng: random.Random) -> tuple[Tensor, list[captions.Scene]]:
+        """``count`` random rows: latents (count, 12, 16, 16) and their scenes."""
+        rows = [rng.randrange(len(self.scenes)) for _ in range(count)]
+        return self.latents[rows].float(), [self.scenes[row] for row in rows]
+
+
+def encode(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Texts to (B, 77, 256)."""
+    ids = tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    with torch.inference_mode():
+        return model(ids).last_hidden_state
+
+
+class Trainer:
+    """Weights in float32 for the optimizer, a bfloat16 copy that computes, and their moving average."""
+
+    def __init__(self, lr: float) -> None:
+        torch.manual_seed(0)
+        self.master = build().to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.master)
+        self.network = copy.deepcopy(self.master).bfloat16()
+        self.network.set_attn_processor(AttnProcessor())
+        self.optimizer = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+        self.abar = alphas_cumprod()
+
+    def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> float:
+        """One optimizer step; returns the loss."""
+        t = (1000 * torch.rand(len(latent), generator=g) ** 0.7).long().clamp(0, 999)
+        noise = torch.randn(latent.shape, generator=g)
+        a, s = self.abar[t].sqrt()[:, None, None, None], (1 - self.abar[t]).sqrt()[:, None, None, None]
+        noisy = (a * latent + s * noise).bfloat16().contiguous(memory_format=torch.channels_last)
+        v = self.network(noisy, t, words.bfloat16()).sample.float()
+        loss = (v - (a * noise - s * latent)).square().mean()
+        loss.backward()
+        for slow, fast in zip(self.master.parameters(), self.network.parameters(), strict=True):
+            slow.grad = fast.grad.float()
+            fast.grad = None
+        torch.nn.utils.clip_grad_norm_(self.master.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.network.parameters()), list(self.master.parameters()))
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.master.parameters()), 1 - decay)
+        return loss.item()
+
+    def parts(self) -> dict[str, object]:
+        """What makes the state."""
+        return {"model": self.master, "average": self.average, "optimizer": self.optimizer}
+
+    def load(self, path: Path) -> int:
+        """Fill the state from the file; returns the step to go on from."""
+        step = load_state(path, **self.parts())
+        self.network.load_state_dict(self.master.state_dict())
+        return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--lr", type=float, default=7e-4)
+    args = parser.parse_args()
+    tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
+    words_model = text_encoder.build(tokenizer).eval()
+    load_state(args.work / "text_encoder.pt", model=words_model)
+    words_model = words_model.bfloat16()
+    pool = pictures.pool(args.work, args.subjects)
+    bank = Bank(args.work / f"latents-{len(pool)}", pictures.subjects(args.work))
+    trainer, start, mean = Trainer(args.lr), 0, 1.0
+    path = args.work / f"unet-{len(pool)}.pt"
+    if path.exists():
+        start = trainer.load(path)
+    began = time.time()
+    for step in range(start, args.steps):
+        rng, g = random.Random(step), torch.Generator().manual_seed(step)
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = args.lr * min(1, (step + 1) / 300, 3.3 * (1 - step / args.steps))
+        latent, scenes = bank.draw(args.batch, rng)
+        texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.05) for s in scenes]
+        loss = trainer.step(latent, encode(words_model, tokenizer, texts), g, min(0.9995, (step + 1) / (step + 20)))
+        mean += (loss - mean) * 0.02
+        if step % 100 == 0:
+            print(f"step {step} loss {mean:.4f} rows {len(bank.scenes)} {time.time() - began:.0f}s", flush=True)
+            bank.refresh()
+        if step % 500 == 499 or step == args.steps - 1:
+            save_state(path, step + 1, **trainer.parts())
+
+
+if __name__ == "__main__":
+    main()
