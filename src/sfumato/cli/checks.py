@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from sfumato.cli.prompts import SEED_LIMIT
@@ -11,8 +10,10 @@ from sfumato.request import MAX_SIDE, MAX_STEPS, Txt2ImgRequest
 
 #: Beyond this no network of today gives a picture, and few machines have the memory.
 MAX_PIXELS = 4096 * 4096
-MAX_BATCH = 256
+MAX_BATCH = 64
+MAX_CFG_SCALE = 100
 MAX_CLIP_SKIP = 12
+MAX_ETA = 10
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 PRECISIONS = ("autocast", "full", "half", "bf16")
 
@@ -26,8 +27,8 @@ def check_request(request: Txt2ImgRequest, n_iter: int) -> None:
     _whole("--n_iter", n_iter, 1, 1_000_000)
     _whole("--clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP)
     _whole("--seed", request.seed, 0, SEED_LIMIT - n_iter * request.batch_size)
-    _finite("--cfg_scale", request.cfg_scale)
-    _finite("--eta", request.eta)
+    _real("--cfg_scale", request.cfg_scale, MAX_CFG_SCALE)
+    _real("--eta", request.eta, MAX_ETA)
     if request.width is not None and request.height is not None and request.width * request.height > MAX_PIXELS:
         raise RequestError(
             f"--width {request.width} --height {request.height} is too large: at most {MAX_PIXELS / 1e6:.1f} million"
@@ -60,6 +61,7 @@ def _whole(flag: str, value: int | None, low: int, high: int) -> None:
         raise RequestError(f"{flag} {value} is out of range; it must be {low} to {high}.")
 
 
-def _finite(flag: str, value: float | None) -> None:
-    if value is not None and not (math.isfinite(value) and 0 <= value <= 1000):
-        raise RequestError(f"{flag} {value} is out of range; it must be 0 to 1000.")
+def _real(flag: str, value: float | None, high: float) -> None:
+    # Written so that NaN fails too.
+    if value is not None and not 0 <= value <= high:
+        raise RequestError(f"{flag} {value} is out of range; it must be 0 to {high}.")

@@ -14,7 +14,7 @@ from sfumato.errors import SfumatoError
 
 INTERRUPTED = 130
 #: typer's own errors for wrong flags; the class is public only as the base of this one.
-_FlagError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+_FlagError: type[BaseException] = next(b for b in typer.BadParameter.__mro__ if b.__name__ == "ClickException")
 
 
 def _same_dashes(token: str) -> str:

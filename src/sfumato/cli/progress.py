@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -36,13 +35,9 @@ def step_bar(label: str) -> Iterator[OnStep]:
     bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
         task = bar.add_task(escape(label), total=None, steps="?", speed="")
-        first: list[tuple[int, float]] = []
 
         def on_step(event: StepEvent) -> None:
-            now = time.perf_counter()
-            first.append((event.step, now))
-            steps, seconds = event.step - first[0][0], now - first[0][1]
-            text = speed(seconds / steps) if steps > 0 else ""
+            text = speed(event.seconds / event.step)
             bar.update(task, total=event.steps, completed=event.step, steps=event.steps, speed=text)
 
         yield on_step

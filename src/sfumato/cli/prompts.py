@@ -12,8 +12,8 @@ from sfumato.errors import RequestError
 from sfumato.request import Txt2ImgRequest
 
 STANDARD_INPUT = "-"
-#: Seeds are 64-bit; a random one is short enough to be typed again.
-SEED_LIMIT, RANDOM_SEED_LIMIT = 2**64, 2**32
+#: Seeds have 63 bits; a random one is short enough to be typed again.
+SEED_LIMIT, RANDOM_SEED_LIMIT = 2**63, 2**32
 
 
 def read_prompts(given: Sequence[str] | None, file: str | None) -> list[str]:
