@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 from pathlib import Path
@@ -10,17 +9,14 @@ from typing import Any
 
 import typer
 
+from sfumato import __version__
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
 
 
 def show_version() -> None:
     """Prints program and version."""
-    try:
-        version = importlib.metadata.version("sfumato")
-    except importlib.metadata.PackageNotFoundError:
-        version = "(not installed: run `pip install -e .`)"
-    typer.echo(f"sfumato {version}")
+    typer.echo(f"sfumato {__version__}")
 
 
 def show_config(path: Path | None, as_json: bool) -> None:

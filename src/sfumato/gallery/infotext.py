@@ -11,13 +11,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
+from sfumato import __version__
 from sfumato.errors import RequestError
 from sfumato.request import ImageInfo, Txt2ImgRequest
 
@@ -114,7 +114,7 @@ _KIND: Mapping[Callable[[str], Any], str] = {int: "a whole number", float: "a nu
 
 def _layout(info: ImageInfo, exact: Mapping[str, Any]) -> str:
     negative = f"\n{NEGATIVE} {info.negative_prompt}" if info.negative_prompt else ""
-    pairs = {**_parameters(info), **exact, "Version": _version()}
+    pairs = {**_parameters(info), **exact, "Version": f"sfumato {__version__}"}
     line = ", ".join(_pair(key, value) for key, value in pairs.items() if value is not None)
     return f"{info.prompt}{negative}\n{line}".strip()
 
@@ -162,10 +162,3 @@ def _split_negative(lines: list[str]) -> tuple[str, str]:
             first = line.lstrip()[len(NEGATIVE) :].removeprefix(" ")
             return "\n".join(lines[:index]), "\n".join([first, *lines[index + 1 :]])
     return "\n".join(lines), ""
-
-
-def _version() -> str | None:
-    try:
-        return f"sfumato {importlib.metadata.version('sfumato')}"
-    except importlib.metadata.PackageNotFoundError:
-        return None
