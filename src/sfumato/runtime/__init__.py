@@ -1,0 +1,1 @@
+"""Devices, precision, memory, attention and random numbers: pure decisions and thin executors."""
