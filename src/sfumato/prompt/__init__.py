@@ -1,0 +1,1 @@
+"""The prompt language: weights, schedules, alternatives, AND, BREAK. Imports no torch."""
