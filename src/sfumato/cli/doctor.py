@@ -25,6 +25,9 @@ OLDEST_PYTHON = (3, 10)
 ENOUGH_MEMORY = 4 << 30
 #: Free space for some hundred pictures, in bytes.
 ENOUGH_DISK = 200 << 20
+#: Where builds for GPUs are. On Linux those of PyPI are for NVIDIA; elsewhere they are on PyTorch's own index.
+_NVIDIA_WHEELS = "https://pypi.org/simple" if sys.platform == "linux" else "https://download.pytorch.org/whl/cu128"
+_AMD_WHEELS = "https://download.pytorch.org/whl/rocm6.4"
 _MARK = {"ok": "ok    ", "warning": "note  ", "fault": "FAULT "}
 
 
@@ -127,14 +130,14 @@ def check_torch() -> Finding:
     try:
         import torch
     except (ImportError, OSError) as error:
-        reinstall = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
+        reinstall = 'pip install --force-reinstall "torch<2.14" --index-url https://download.pytorch.org/whl/cpu'
         return Finding(what="torch", state="fault", found=f"cannot be imported: {error}", fix=reinstall)
     build = _build(torch.version)
     found = f"{torch.__version__}, {build} build"
-    for tool, index, device in (("nvidia-smi", "cu126", "NVIDIA"), ("rocm-smi", "rocm6.3", "AMD")):
+    for tool, maker, wheels in (("nvidia-smi", "NVIDIA", _NVIDIA_WHEELS), ("rocm-smi", "AMD", _AMD_WHEELS)):
         if build == "CPU" and shutil.which(tool):
-            fix = f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{index}"
-            return Finding(what="torch", state="warning", found=f"{found}, which can't use the {device} GPU", fix=fix)
+            fix = f'pip install --force-reinstall "torch<2.14" --index-url {wheels}'
+            return Finding(what="torch", state="warning", found=f"{found}, which can't use the {maker} GPU", fix=fix)
     return Finding(what="torch", state="ok", found=found)
 
 

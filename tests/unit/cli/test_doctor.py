@@ -94,7 +94,7 @@ def test_a_cpu_build_beside_a_gpu_names_the_right_wheel(monkeypatch: pytest.Monk
     finding = doctor.check_torch()
 
     assert finding.state == "warning"
-    assert finding.fix.startswith("pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu")
+    assert finding.fix == f'pip install --force-reinstall "torch<2.14" --index-url {doctor._NVIDIA_WHEELS}'
 
 
 def test_a_fault_ends_in_exit_code_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
