@@ -31,7 +31,7 @@ def find_models(folder: Path) -> list[dict[str, Any]]:
     """Every model as plain data: the built-in one first, then those of ``folder``."""
     from sfumato.families import models_folder
 
-    return [_describe(Path(path)) for path in models_folder.list_models([folder])]
+    return [_describe(name, path) for name, path in models_folder.list_models([folder]).items()]
 
 
 def list_samplers(as_json: bool) -> None:
@@ -52,8 +52,8 @@ def list_samplers(as_json: bool) -> None:
             typer.echo(f"  {one.label:<{wide}}  {', '.join(one.aliases)}".rstrip())
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        return {"name": path.name, "kind": "folder", "bytes": size, "path": str(path)}
-    return {"name": path.stem, "kind": "file", "bytes": path.stat().st_size, "path": str(path)}
+def _describe(name: str, path: Path) -> dict[str, Any]:
+    is_folder = path.is_dir()
+    parts = [file for file in path.rglob("*") if file.is_file()] if is_folder else [path]
+    size = sum(part.stat().st_size for part in parts)
+    return {"name": name, "kind": "folder" if is_folder else "file", "bytes": size, "path": str(path)}

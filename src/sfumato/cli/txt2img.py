@@ -144,8 +144,11 @@ def to_template(flags: Txt2ImgFlags, settings: Settings) -> Txt2ImgRequest:
 
 def check_run(template: Txt2ImgRequest, flags: Txt2ImgFlags, settings: Settings) -> None:
     """Checks of the run as a whole: numbers, names, model and output folder."""
+    from sfumato.families import models_folder
+
     checks.check_request(template, flags.n_iter)
     _check_sampler(template.sampler, template.scheduler)
+    models_folder.find(settings.model.type, [Path(settings.models_dir)])
     names.check_pattern(settings.output.pattern)
     pixels = (template.width or 0) * (template.height or 0)
     files.check_writable(Path(settings.output.dir), need_bytes=3 * pixels * template.batch_size)

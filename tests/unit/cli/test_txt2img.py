@@ -68,11 +68,20 @@ def studio() -> FakeStudio:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, studio: FakeStudio) -> Callable[..., None]:
+def run(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    studio: FakeStudio,
+) -> Callable[..., None]:
     """Runs flags in an empty folder, away from any config file and SFUMATO_* variable of the machine."""
     monkeypatch.chdir(tmp_path)
+    models = tmp_path_factory.mktemp("models")
+    (models / "fake.safetensors").touch()
     for name in [name for name in txt2img.os.environ if name.startswith("SFUMATO_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("SFUMATO_MODELS_DIR", str(models))
+    monkeypatch.setenv("SFUMATO_MODEL__TYPE", "fake")
 
     def run_flags(studio: FakeStudio = studio, **given: Any) -> None:
         flags = {"prompt": ["a cat"], "outdir": tmp_path / "out", "width": 64, "height": 32, "steps": 3, **given}
