@@ -1,0 +1,106 @@
+"""How much noise there is at each time of a discrete diffusion model."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sfumato.errors import CheckpointError, nearest
+
+#: What the last alpha-bar of a zero-terminal-SNR model is set to, so that its sigma is 4096 and not infinite.
+#: The value is diffusers'; (the smallest subnormal of float16).
+SMALLEST_ALPHA = 2.0**-24
+#: Longest step of the cosine schedule (Nichol & Dhariwal 2021, section 3.2).
+COSINE_MAX_BETA = 0.999
+
+KINDS = ("scaled_linear", "linear", "squaredcos_cap_v2")
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """Alpha-bar of a trained model and the noise levels (sigmas) that follow from it.
+
+    In sigma space (variance exploding) a noisy latent is ``x = x0 + sigma * noise``; the latent that the network was
+    trained on is ``x / sqrt(1 + sigma^2)``. A time is a real number from 0 (least noise) to ``count - 1``.
+
+    Args:
+        alphas_cumprod: (count,), in (0, 1], falling. Zeros at the end (zero terminal SNR) are raised to 2^-24.
+    """
+
+    alphas_cumprod: Tensor
+    sigmas: Tensor = field(init=False)
+    _log_sigmas: list[float] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        alphas = self.alphas_cumprod.detach().to("cpu", torch.float64).clamp(min=SMALLEST_ALPHA)
+        sigmas = ((1 - alphas) / alphas).sqrt()
+        if alphas.ndim != 1 or len(alphas) < 2 or not bool((sigmas.diff() > 0).all()) or not float(sigmas[0]) > 0:
+            raise CheckpointError("the noise schedule is damaged: alphas_cumprod must fall strictly from below 1 to 0.")
+        object.__setattr__(self, "alphas_cumprod", alphas)
+        object.__setattr__(self, "sigmas", sigmas)
+        object.__setattr__(self, "_log_sigmas", sigmas.log().tolist())
+
+    @classmethod
+    def from_betas(
+        cls, start: float = 0.00085, end: float = 0.012, kind: str = "scaled_linear", count: int = 1000
+    ) -> NoiseSchedule:
+        """The schedule of a model's training configuration; the defaults are Stable Diffusion's.
+
+        Args:
+            start, end: first and last beta; not used by the cosine schedule.
+            kind: ``scaled_linear`` (linear in the root of beta, as LDM calls "linear"), ``linear`` (DDPM), or
+                ``squaredcos_cap_v2`` (Nichol & Dhariwal 2021).
+            count: number of training times.
+
+        Raises:
+            CheckpointError: unknown kind.
+        """
+        if kind == "scaled_linear":
+            betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2
+        elif kind == "linear":
+            betas = torch.linspace(start, end, count, dtype=torch.float64)
+        elif kind in ("squaredcos_cap_v2", "squaredcos"):
+            time = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+            bar = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
+            betas = (1 - bar[1:] / bar[:-1]).clamp(max=COSINE_MAX_BETA)
+        else:
+            raise CheckpointError(
+                f"beta_schedule {kind!r} is not known; {nearest(kind, KINDS) or 'known: ' + ', '.join(KINDS)}."
+            )
+        return cls(torch.cumprod(1 - betas, dim=0))
+
+    def __len__(self) -> int:
+        return len(self._log_sigmas)
+
+    @property
+    def sigma_min(self) -> float:
+        """The least noise level, at time 0."""
+        return float(self.sigmas[0])
+
+    @property
+    def sigma_max(self) -> float:
+        """The greatest noise level, at the last time."""
+        return float(self.sigmas[-1])
+
+    def t_of(self, sigma: float) -> float:
+        """The time of a noise level: linear in log sigma between neighbours, as k-diffusion's ``DiscreteSchedule``.
+
+        Levels outside the table get the nearest time.
+        """
+        if sigma <= 0:
+            return 0.0
+        table, level = self._log_sigmas, math.log(sigma)
+        low = min(max(bisect.bisect_right(table, level) - 1, 0), len(table) - 2)
+        share = (level - table[low]) / (table[low + 1] - table[low])
+        return low + min(max(share, 0.0), 1.0)
+
+    def sigma_of(self, t: float) -> float:
+        """The noise level of a time, which need not be whole; the inverse of :meth:`t_of`."""
+        table = self._log_sigmas
+        t = min(max(t, 0.0), len(table) - 1.0)
+        low = min(int(t), len(table) - 2)
+        return math.exp(table[low] + (t - low) * (table[low + 1] - table[low]))
