@@ -7,8 +7,9 @@ names of diffusers. Case, spaces, hyphens and underscores do not count, and ``++
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sfumato.errors import RequestError, nearest
 
@@ -31,6 +32,9 @@ class Scheduler:
     key: str
     label: str
     aliases: tuple[str, ...] = ()
+
+
+Entry = TypeVar("Entry", Sampler, Scheduler)
 
 
 @dataclass(frozen=True)
@@ -156,11 +160,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name.lower().replace("++", "pp"))
 
 
-def _spellings(entries: Iterable[Sampler] | Iterable[Scheduler]) -> Mapping[str, Sampler] | Mapping[str, Scheduler]:
+def _spellings(entries: Iterable[Entry]) -> Mapping[str, Entry]:
     return {_plain(text): one for one in entries for text in (one.key, one.label, *one.aliases)}
 
 
-def _unknown(kind: str, name: str, entries: Iterable[Sampler] | Iterable[Scheduler]) -> str:
+def _unknown(kind: str, name: str, entries: Sequence[Sampler] | Sequence[Scheduler]) -> str:
     labels = [one.label for one in entries]
     spellings = [text for one in entries for text in one.aliases]
     hint = nearest(name, labels) or nearest(name, spellings) or "known: " + ", ".join(labels)

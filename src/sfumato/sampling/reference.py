@@ -7,8 +7,8 @@ A plan has the levels for :func:`sfumato.sampling.integrate.integrate` and the t
     latent = x * plan.end_scale
 
 gives the latent of the pipeline with the same scheduler, steps and noise. Spacings are those of table 2 in Lin et al.
-2023 as diffusers 0.42 computes them. (Its DDIM, DDPM and PNDM step back by ``count // steps`` whatever the spacing; only
-``leading``, and ``trailing`` where steps divides count, lead from each time to the next, and only these can match.)
+2023 as diffusers 0.42 computes them. (Its DDIM, DDPM and PNDM step back by ``count // steps`` whatever the spacing;
+only ``leading``, and ``trailing`` where steps divides count, lead from each time to the next, and only they can match.)
 """
 
 from __future__ import annotations

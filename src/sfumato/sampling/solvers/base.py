@@ -1,7 +1,7 @@
 """What a solver is, and the few formulas that several share.
 
-Solvers work in sigma space: ``x = x0 + sigma * noise``. One step goes from ``sigmas[i]`` to ``sigmas[i + 1]``. The slope
-of the probability-flow ODE is ``(x - x0) / sigma``, which is the noise (epsilon) that the denoiser sees in x.
+Solvers work in sigma space: ``x = x0 + sigma * noise``. One step goes from ``sigmas[i]`` to ``sigmas[i + 1]``. The
+slope of the probability-flow ODE is ``(x - x0) / sigma``, which is the noise (epsilon) that the denoiser sees in x.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Restart(Solver):
     """Heun's method that, on the way down, adds noise again and repeats an interval.
 
     From 20 steps on, the given levels are replaced by a Karras ramp between the same ends, with the repeated intervals
-    in it; the number of steps stays. Noise is added at the beginning of the first step of a repeat. Step i is always the
-    same for the same levels, so a run can resume anywhere.
+    in it; the number of steps stays. Noise is added at the beginning of the first step of a repeat. Step i is always
+    the same for the same levels, so a run can resume anywhere.
     """
 
     name = "restart"

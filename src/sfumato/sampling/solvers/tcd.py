@@ -17,8 +17,8 @@ from sfumato.sampling.solvers.base import Noise, Solver, State, relax
 class Tcd(Solver):
     """Jump along the trajectory to time ``(1 - eta) * t_next``, then noise up to ``t_next``.
 
-    ``eta`` (gamma in the paper) 0 is DDIM, 1 is multistep consistency sampling. ``schedule`` tells time from noise level;
-    the default is that of Stable Diffusion. The time is rounded down to a trained one, as diffusers' ``TCDScheduler`` does.
+    ``eta`` (gamma in the paper) 0 is DDIM, 1 is multistep consistency sampling. ``schedule`` tells time from noise
+    level; the default is that of Stable Diffusion. The time is rounded down to a trained one, as diffusers does it.
     """
 
     name = "tcd"
