@@ -57,8 +57,8 @@ def alphas_cumprod() -> Tensor:
 class Bank:
     """All finished shards: latents and what they show."""
 
-    def __init__(self, folder: Path, subjects: list[pictures.Subject]) -> None:
-        self.folder, self.subjects, self.count = folder, subjects, 0
+    def __init__(self, folder: Path, subjects: list[pictures.Subject], wanted: set[int]) -> None:
+        self.folder, self.subjects, self.wanted, self.count = folder, subjects, wanted, 0
         self.latents: Tensor = torch.empty(0)
         self.scenes: list[captions.Scene] = []
         self.refresh()
@@ -69,8 +69,10 @@ class Bank:
         parts = [self.latents] if self.count else []
         for file in files[self.count :]:
             saved = torch.load(file, weights_only=True)
-            parts.append(saved["latents"])
-            for first, second, colour in json.loads(saved["scenes"]):
+            rows = json.loads(saved["scenes"])
+            kept = [k for k, (first, second, _) in enumerate(rows) if {first, first if second is None else second} <= self.wanted]
+            parts.append(saved["latents"][kept])
+            for first, second, colour in (rows[k] for k in kept):
                 other = None if second is None else self.subjects[second]
                 self.scenes.append(captions.Scene(self.subjects[first], other, colour))
         self.count = len(files)
@@ -85,7 +87,7 @@ class Bank:
 def encode(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """Texts to (B, 77, 256)."""
     ids = tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
-    with torch.inference_mode():
+    with torch.no_grad():
         return model(ids).last_hidden_state
 
 
@@ -136,7 +138,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
     parser.add_argument("--steps", type=int, default=20000)
-    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=7e-4)
     args = parser.parse_args()
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
@@ -144,7 +146,8 @@ def main() -> None:
     load_state(args.work / "text_encoder.pt", model=words_model)
     words_model = words_model.bfloat16()
     pool = pictures.pool(args.work, args.subjects)
-    bank = Bank(args.work / f"latents-{len(pool)}", pictures.subjects(args.work))
+    everything = len(pictures.pool(args.work))
+    bank = Bank(args.work / f"latents-{everything}", pictures.subjects(args.work), {s.row for s in pool})
     trainer, start, mean = Trainer(args.lr), 0, 1.0
     path = args.work / f"unet-{len(pool)}.pt"
     if path.exists():
@@ -156,12 +159,12 @@ def main() -> None:
             group["lr"] = args.lr * min(1, (step + 1) / 300, 3.3 * (1 - step / args.steps))
         latent, scenes = bank.draw(args.batch, rng)
         texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.05) for s in scenes]
-        loss = trainer.step(latent, encode(words_model, tokenizer, texts), g, min(0.9995, (step + 1) / (step + 20)))
+        loss = trainer.step(latent, encode(words_model, tokenizer, texts), g, min(0.998, (step + 1) / (step + 20)))
         mean += (loss - mean) * 0.02
         if step % 100 == 0:
             print(f"step {step} loss {mean:.4f} rows {len(bank.scenes)} {time.time() - began:.0f}s", flush=True)
             bank.refresh()
-        if step % 500 == 499 or step == args.steps - 1:
+        if step % 250 == 249 or step == args.steps - 1:
             save_state(path, step + 1, **trainer.parts())
 
 

@@ -1,0 +1,1 @@
+"""The one place that wires prompt, families and sampling together: load, encode, denoise, decode."""

@@ -1,0 +1,73 @@
+"""Prompts to tensors: what each step is conditioned on, with every text encoded once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfumato.prompt.compose import Part
+
+Segments = tuple[tuple[str, float], ...]
+Encode = Callable[[Segments, int], Tensor]
+
+
+class EncodingCache:
+    """The last texts' encodings; a text that comes again is not encoded again."""
+
+    def __init__(self, encode: Encode, size: int = 64) -> None:
+        self._encode, self._size = encode, size
+        self._kept: OrderedDict[tuple[Segments, int], Tensor] = OrderedDict()
+
+    def __call__(self, segments: Segments, clip_skip: int) -> Tensor:
+        """(1, 77 k, D) for the weighted text."""
+        key = (segments, clip_skip)
+        if key not in self._kept:
+            self._kept[key] = self._encode(segments, clip_skip)
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One prompt's encodings over the steps: ``spans`` of (first step it no longer holds for, encoding)."""
+
+    weight: float
+    spans: tuple[tuple[int, Tensor], ...]
+
+    def at(self, step: int) -> Tensor:
+        """The encoding (1, 77 k, D) for a step, counted from 0."""
+        for until, encoding in self.spans:
+            if step < until:
+                return encoding
+        return self.spans[-1][1]
+
+
+def track(part: Part, cache: EncodingCache, clip_skip: int) -> Track:
+    """Encode all that a part of a prompt says, each text once."""
+    return Track(part.weight, tuple((span.until, cache(span.segments, clip_skip)) for span in part.spans))
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The positive tracks (one, or one for each ``AND`` part) and the negative one; None means no guidance."""
+
+    positive: tuple[Track, ...]
+    negative: Track | None
+
+    def groups(self, step: int) -> list[tuple[list[int], Tensor]]:
+        """The step's encodings, those of equal length stacked: (which, (G, T, D)). 0 is the negative one.
+
+        Encodings of one length go through the network as one batch.
+        """
+        rows = [] if self.negative is None else [(0, self.negative.at(step))]
+        rows += [(k, track.at(step)) for k, track in enumerate(self.positive, start=1)]
+        by_length: dict[int, list[tuple[int, Tensor]]] = {}
+        for row in rows:
+            by_length.setdefault(row[1].shape[1], []).append(row)
+        return [([k for k, _ in group], torch.cat([e for _, e in group])) for group in by_length.values()]

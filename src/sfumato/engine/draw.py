@@ -1,0 +1,135 @@
+"""From a job to pictures: encode, sample, decode; each stage timed and checked for finite values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.engine.conditioning import Conditioning, EncodingCache, track
+from sfumato.engine.resolve import Job
+from sfumato.families.base import Networks
+from sfumato.families.decode import decode
+from sfumato.prompt.compose import plan, plan_negative
+from sfumato.request import StepEvent
+from sfumato.runtime.finite import check_finite
+from sfumato.runtime.rng import BatchNoise
+from sfumato.sampling.denoiser import wrap
+from sfumato.sampling.guidance import combine
+from sfumato.sampling.integrate import integrate
+from sfumato.sampling.noise_schedule import NoiseSchedule
+from sfumato.sampling.schedules import sigmas_for
+from sfumato.sampling.solvers import make
+
+OnStep = Callable[[StepEvent], None]
+
+
+class GuidedNetwork:
+    """The UNet with its words: (B, C, h, w) and times to the guided prediction, in float32.
+
+    ``step`` says which of the sampler's steps it is in; the caller moves it on. All encodings of one length go
+    through the UNet as one batch.
+    """
+
+    def __init__(self, networks: Networks, conditioning: Conditioning, scale: float) -> None:
+        self.step = 0
+        self._networks, self._conditioning, self._scale = networks, conditioning, scale
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        dtype = self._networks.unet.dtype
+        outputs: dict[int, Tensor] = {}
+        for which, words in self._conditioning.groups(self.step):
+            count = len(which)
+            inputs = x.to(dtype).repeat(count, 1, 1, 1)
+            repeated = words.to(dtype).repeat_interleave(len(x), dim=0)
+            out = self._networks.unet(inputs, t.repeat(count), repeated, return_dict=False)[0].float()
+            outputs.update(zip(which, out.chunk(count), strict=True))
+        weights = [track.weight for track in self._conditioning.positive]
+        parts = [outputs[k] for k in range(1, len(weights) + 1)]
+        return combine(parts, weights, outputs.get(0), self._scale)
+
+
+class Stopwatch:
+    """Seconds by stage: ``lap("encode")`` gives the stage the time since the last lap."""
+
+    def __init__(self) -> None:
+        self.start = self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start
+
+
+def condition(job: Job, cache: EncodingCache) -> Conditioning:
+    """Encode the job's prompts; without guidance (scale 1, one prompt) the negative one is not needed."""
+    request = job.request
+    positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
+    guided = request.cfg_scale != 1 or len(positive) > 1
+    negative = track(plan_negative(request.negative_prompt, request.steps), cache, request.clip_skip) if guided else None
+    for one in (*positive, *([negative] if negative else [])):
+        for _, encoding in one.spans:
+            check_finite(encoding, "text encoding", None)
+    return Conditioning(positive, negative)
+
+
+def sample(
+    job: Job, networks: Networks, conditioning: Conditioning, schedule: NoiseSchedule, on_step: OnStep | None
+) -> Tensor:
+    """The finished latents (B, C, h, w) in float32, unscaled; ``on_step`` is called after each step and may raise."""
+    spec, request = networks.spec, job.request
+    solver = make(job.sampler.sampler, request.eta, schedule)
+    sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, schedule, request.steps)
+    shape = (spec.latent_channels, job.height // spec.latent_factor, job.width // spec.latent_factor)
+    noise = BatchNoise(job.seeds, shape, networks.device)
+    network = GuidedNetwork(networks, conditioning, request.cfg_scale)
+    denoise = wrap(network, spec.prediction, schedule)
+    x = noise.initial() * float((sigmas[0] ** 2 + 1) ** 0.5)
+    began = time.perf_counter()
+    for step in integrate(solver, denoise, x, sigmas, noise):
+        x = step.x
+        network.step = step.index + 1
+        if on_step is not None:
+            on_step(StepEvent(step=step.index + 1, steps=step.total, seconds=time.perf_counter() - began))
+    return x
+
+
+def to_images(networks: Networks, latent: Tensor) -> tuple[Image.Image, ...]:
+    """Decode one picture at a time, so that memory does not grow with the batch."""
+    images = []
+    for one in latent.split(1):
+        pixels = decode(networks, one)
+        check_finite(pixels, "decode", None)
+        images.append(pixels[0])
+    return tuple(_to_image(p) for p in images)
+
+
+def _to_image(pixels: Tensor) -> Image.Image:
+    """(3, H, W) in 0..1 to an 8-bit picture."""
+    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy()))
+
+
+def draw(
+    job: Job, networks: Networks, cache: EncodingCache, schedule: NoiseSchedule, on_step: OnStep | None, watch: Stopwatch
+) -> Sequence[Image.Image]:
+    """All pictures of a job, in the order of their seeds."""
+    with torch.inference_mode():
+        conditioning = condition(job, cache)
+        watch.lap("encode")
+        latent = sample(job, networks, conditioning, schedule, on_step)
+        watch.lap("sample")
+        images = to_images(networks, latent)
+        watch.lap("decode")
+    return images

@@ -1,0 +1,70 @@
+"""A request and a model's facts to a job in which nothing is open: pure, and where every number is checked."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from sfumato.errors import RequestError
+from sfumato.families.base import Spec
+from sfumato.request import MAX_SIDE, MAX_STEPS, Txt2ImgRequest
+from sfumato.sampling import names
+
+#: The most pixels that a picture may have; a square of 4096.
+MAX_PIXELS = 4096 * 4096
+MAX_BATCH = 64
+#: Seeds are drawn from 32 bits, as in the programs that people paste seeds from; any 64-bit seed is accepted.
+SEED_BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A request with every choice made. ``seeds`` has one for each picture; sizes are in pixels."""
+
+    request: Txt2ImgRequest
+    width: int
+    height: int
+    seeds: tuple[int, ...]
+    sampler: names.Resolved
+
+
+def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
+    """Fill in what the request left open and refuse what can't be drawn.
+
+    Raises:
+        RequestError: steps, size, batch, seed, clip skip or a name that is out of range or unknown.
+    """
+    width = spec.native_size[0] if request.width is None else request.width
+    height = spec.native_size[1] if request.height is None else request.height
+    _check_size(width, height, spec.latent_factor)
+    _check_range("steps", request.steps, 1, MAX_STEPS)
+    _check_range("batch_size", request.batch_size, 1, MAX_BATCH)
+    _check_range("clip_skip", request.clip_skip, 1, 12)
+    _check_range("cfg_scale", request.cfg_scale, 0, 100)
+    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
+    _check_range("seed", seed, 0, 2**63 - 1)
+    return Job(
+        request=request,
+        width=width,
+        height=height,
+        seeds=tuple(seed + k for k in range(request.batch_size)),
+        sampler=names.resolve(request.sampler, request.scheduler),
+    )
+
+
+def _check_range(name: str, value: float, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise RequestError(f"{name} is {value}; give a value from {low} to {high}")
+
+
+def _check_size(width: int, height: int, factor: int) -> None:
+    for name, side in (("width", width), ("height", height)):
+        if side < factor or side > MAX_SIDE:
+            raise RequestError(f"{name} is {side} pixels; give a multiple of {factor} from {factor} to {MAX_SIDE}")
+        if side % factor:
+            near = max(factor, round(side / factor) * factor)
+            raise RequestError(f"{name} is {side} pixels, not a multiple of {factor} as this model needs; try {near}")
+    if width * height > MAX_PIXELS:
+        raise RequestError(
+            f"{width}x{height} is {width * height / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} can be drawn at once"
+        )

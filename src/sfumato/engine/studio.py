@@ -1,0 +1,157 @@
+"""A studio keeps one model loaded and draws what it is asked, one request at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from sfumato.engine.conditioning import EncodingCache, Segments
+from sfumato.engine.draw import OnStep, Stopwatch, draw
+from sfumato.engine.resolve import Job, resolve
+from sfumato.families import models_folder, registry
+from sfumato.families.base import Networks
+from sfumato.families.text import encode
+from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
+from sfumato.runtime import memory, optimize, precision
+from sfumato.runtime.device import DeviceFacts, probe
+from sfumato.runtime.threads import set_threads
+from sfumato.sampling.noise_schedule import NoiseSchedule
+from sfumato.weights.digest import model_hash
+
+BUILT_IN = "stable-universe"
+
+
+@dataclass
+class LoadedModel:
+    """A model that is ready: its networks, its noise schedule and the encodings that it has made."""
+
+    name: str
+    hash: str
+    networks: Networks
+    schedule: NoiseSchedule
+    cache: EncodingCache
+
+
+class Studio:
+    """Words to pictures on one device, with the model kept between requests.
+
+    >>> from sfumato import Studio, Txt2ImgRequest
+    >>> studio = Studio()
+    >>> result = studio.generate(Txt2ImgRequest(prompt="a cat", steps=2, width=64, height=64, seed=0))
+    >>> result.images[0].size
+    (64, 64)
+
+    Args:
+        model: a name in ``models_folders``, the built-in ``"stable-universe"``, or a path.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xpu"``.
+        precision: ``"autocast"`` (half precision where the device is good at it), ``"full"``, ``"half"``, ``"bf16"``.
+        threads: processor threads, or None for as many as there are cores.
+        models_folders: where checkpoints lie.
+
+    Raises:
+        DeviceError: the device or the precision is not there. A missing model is found at the first request.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = BUILT_IN,
+        *,
+        device: str = "auto",
+        precision: str = "autocast",
+        threads: int | None = None,
+        models_folders: Sequence[Path] = (Path("models"),),
+    ) -> None:
+        set_threads(threads)
+        self.model = model
+        self.facts: DeviceFacts = probe(device)
+        self._precision = precision_of(precision, self.facts)
+        self._folders = tuple(models_folders)
+        self._loaded: LoadedModel | None = None
+        self._lock = threading.Lock()
+
+    def generate(self, request: Txt2ImgRequest, on_step: OnStep | None = None) -> Result:
+        """Draw one batch. ``on_step`` is called after each sampling step; what it raises ends the batch.
+
+        Raises:
+            RequestError: the request can't be drawn. CheckpointError: the model can't be loaded.
+            NumericError: a stage gave NaN or infinity; there is no picture then.
+        """
+        with self._lock:
+            memory.reset_peak()
+            watch = Stopwatch()
+            model = self.load()
+            job = resolve(request, model.networks.spec)
+            watch.lap("load")
+            images = draw(job, model.networks, model.cache, model.schedule, on_step, watch)
+            seconds = Seconds(**watch.seconds, total=watch.total)
+            infos = tuple(self._info(job, model, seed, seconds) for seed in job.seeds)
+        return Result(images=tuple(images), infos=infos)
+
+    def load(self) -> LoadedModel:
+        """The model, loaded at the first call."""
+        if self._loaded is None:
+            path = models_folder.find(self.model, self._folders)
+            wish = self._precision
+            networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
+            optimize.prepare(networks.unet, networks.vae, self.facts)
+
+            def encoded(segments: Segments, clip_skip: int) -> torch.Tensor:
+                return encode(networks, segments, clip_skip)
+
+            schedule = NoiseSchedule.from_betas(*networks.spec.betas)
+            name = models_folder.display_name(path)
+            self._loaded = LoadedModel(name, model_hash(path), networks, schedule, EncodingCache(encoded))
+        return self._loaded
+
+    def _info(self, job: Job, model: LoadedModel, seed: int, seconds: Seconds) -> ImageInfo:
+        request = job.request
+        return ImageInfo(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            seed=seed,
+            width=job.width,
+            height=job.height,
+            steps=request.steps,
+            sampler=job.sampler.sampler_label,
+            scheduler=job.sampler.scheduler_label,
+            cfg_scale=request.cfg_scale,
+            clip_skip=request.clip_skip,
+            eta=request.eta,
+            model=model.name,
+            model_hash=model.hash,
+            device=self.facts.kind,
+            dtype=str(self._precision.dtype).removeprefix("torch."),
+            seconds=seconds,
+            peak_memory_bytes=memory.peak_rss(),
+        )
+
+
+def precision_of(wish: str, facts: DeviceFacts) -> precision.Precision:
+    """The precision for a wish on a device; a wish that can't be had is a DeviceError."""
+    return precision.choose(wish, facts)
+
+
+def generate(prompt: str, *, studio: Studio | None = None, **options: object) -> Result:
+    """Draw one prompt with the built-in model, or with a studio's.
+
+    >>> import sfumato
+    >>> result = sfumato.generate("a red apple", seed=7, steps=2, width=64, height=64)
+    >>> result.images[0].size, result.infos[0].seed
+    ((64, 64), 7)
+    """
+    request = replace(Txt2ImgRequest(prompt=prompt), **options)  # pyright: ignore[reportArgumentType]
+    return (studio or default_studio()).generate(request)
+
+
+_default: list[Studio] = []
+
+
+def default_studio() -> Studio:
+    """The studio that :func:`generate` shares between calls, made at the first."""
+    if not _default:
+        _default.append(Studio())
+    return _default[0]

@@ -1,0 +1,57 @@
+"""The models that there are: what lies in the models folders, and the built-in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sfumato.errors import CheckpointError, nearest
+
+BUILT_IN = Path(__file__).parent.parent / "builtin"
+
+
+def list_models(folders: Sequence[Path]) -> dict[str, Path]:
+    """Names to paths, the built-in models first: ``.safetensors`` files and diffusers folders."""
+    found = {path.name: path for path in sorted(BUILT_IN.glob("*/")) if is_model(path)}
+    for folder in folders:
+        for path in sorted(_candidates(folder)):
+            found.setdefault(display_name(path), path)
+    return found
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        for path in folder.rglob("*"):
+            inside = any(is_model(parent) for parent in path.parents if parent != folder)
+            if is_model(path) and not inside:
+                yield path
+
+
+def is_model(path: Path) -> bool:
+    """A ``.safetensors`` file or a folder with a ``model_index.json``."""
+    return (path / "model_index.json").is_file() if path.is_dir() else path.suffix == ".safetensors"
+
+
+def display_name(path: Path) -> str:
+    """The folder's name, or the file's without its ending."""
+    return path.name if path.is_dir() else path.stem
+
+
+def find(name: str | Path, folders: Sequence[Path]) -> Path:
+    """The model of that name, or the path itself if it is one.
+
+    Raises:
+        CheckpointError: there is neither; the message names the nearest and where models are looked for.
+    """
+    known = list_models(folders)
+    if str(name) in known:
+        return known[str(name)]
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    where = ", ".join(str(folder) for folder in folders)
+    close = nearest(str(name), known)
+    raise CheckpointError(
+        f"model {str(name)!r} is not there: neither a file nor a name in {where}; "
+        + (close or "there are: " + ", ".join(known))
+    )

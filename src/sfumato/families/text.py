@@ -1,0 +1,94 @@
+"""Weighted text to conditioning: chunks of 75 tokens, emphasis, clip skip. The web UI's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sfumato.families.base import Networks
+from sfumato.families.tokens import ClipTokenizer
+
+CHUNK = 75
+#: How far back a comma may be for the text after it to move to the next chunk as a whole.
+COMMA_BACKTRACK = 20
+BREAK = ("BREAK", -1.0)
+
+
+@dataclass
+class Chunk:
+    """Up to 75 token ids and their weights."""
+
+    ids: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+
+def chunks_of(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -> list[Chunk]:
+    """Lay the text out in chunks, at least one. A chunk that overflows soon after a comma breaks at the comma."""
+    done: list[Chunk] = []
+    chunk, comma = Chunk(), -1
+    for segment in segments:
+        if segment == BREAK:
+            done.append(chunk)
+            chunk, comma = Chunk(), -1
+            continue
+        for token in tokenizer.ids(segment[0]):
+            if token == tokenizer.comma:
+                comma = len(chunk.ids)
+            elif len(chunk.ids) == CHUNK:
+                near = comma != -1 and CHUNK - comma <= COMMA_BACKTRACK
+                at = comma + 1 if near else CHUNK
+                done.append(Chunk(chunk.ids[:at], chunk.weights[:at]))
+                chunk, comma = Chunk(chunk.ids[at:], chunk.weights[at:]), -1
+            if len(chunk.ids) == CHUNK:
+                done.append(chunk)
+                chunk, comma = Chunk(), -1
+            chunk.ids.append(token)
+            chunk.weights.append(segment[1])
+    if chunk.ids or not done:
+        done.append(chunk)
+    return done
+
+
+def count_tokens(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -> int:
+    """How many tokens the text has, chunk ends not counted."""
+    return sum(len(chunk.ids) for chunk in chunks_of(tokenizer, segments))
+
+
+def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip: int = 1) -> Tensor:
+    """Weighted text to (1, 77 k, D) in the text encoder's type, for k chunks.
+
+    Args:
+        segments: texts with weights; ``("BREAK", -1.0)`` ends a chunk.
+        clip_skip: 1 takes the last layer, n the n-th from the end; the final norm is applied either way.
+    """
+    tokenizer, device = networks.tokenizer, networks.device
+    chunks = chunks_of(tokenizer, segments)
+    ids = torch.full((len(chunks), CHUNK + 2), tokenizer.eos, dtype=torch.long)
+    weights = torch.ones(len(chunks), CHUNK + 2)
+    ids[:, 0] = tokenizer.bos
+    for row, chunk in enumerate(chunks):
+        ids[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.ids, dtype=torch.long)
+        weights[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights)
+    states = _states(networks.text_encoder, ids.to(device), clip_skip)
+    return emphasize(states, weights.to(device)).reshape(1, -1, states.shape[-1])
+
+
+def _states(model: torch.nn.Module, ids: Tensor, clip_skip: int) -> Tensor:
+    if clip_skip == 1:
+        return model(input_ids=ids).last_hidden_state
+    hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-clip_skip]
+    inner = getattr(model, "text_model", model)
+    return inner.final_layer_norm(hidden)
+
+
+def emphasize(states: Tensor, weights: Tensor) -> Tensor:
+    """(k, 77, D) times (k, 77), each chunk's mean kept as it was: the web UI's "Original"."""
+    if bool((weights == 1).all()):
+        return states
+    wide = states.float()
+    weighted = wide * weights[..., None]
+    ratio = wide.mean((1, 2), keepdim=True) / weighted.mean((1, 2), keepdim=True)
+    return (weighted * ratio).to(states.dtype)

@@ -1,0 +1,84 @@
+"""CLIP's tokens, from the vocabulary in this package or from a model's own; the work is done by ``tokenizers``."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from sfumato.errors import CheckpointError
+
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+#: Of the published list, the merges that CLIP's 49,408 tokens use: 49152 - 256 - 2.
+_CLIP_MERGES = 48894
+_VOCABULARY = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
+#: Contractions, words, single digits, runs of anything else.
+_PIECES = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+
+
+class ClipTokenizer:
+    """Text to token ids, the ids of transformers' CLIPTokenizer."""
+
+    def __init__(self, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> None:
+        model = models.BPE(
+            vocab=vocabulary, merges=merges, unk_token=EOS, continuing_subword_prefix="", end_of_word_suffix="</w>"
+        )
+        self._tokenizer = Tokenizer(model)
+        self._tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        self.bos, self.eos = vocabulary[BOS], vocabulary[EOS]
+        self.comma = vocabulary.get(",</w>", -1)
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a text, without start and end.
+
+        >>> clip().ids("a red apple")
+        [320, 736, 3055]
+        """
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@functools.cache
+def clip() -> ClipTokenizer:
+    """OpenAI's CLIP vocabulary: 512 byte symbols, 48,894 merges, start and end."""
+    lines = gzip.decompress(_VOCABULARY.read_bytes()).decode().split("\n")
+    merges = [(a, b) for a, _, b in (line.partition(" ") for line in lines[1 : _CLIP_MERGES + 1])]
+    letters = _byte_symbols()
+    tokens = [*letters, *(s + "</w>" for s in letters), *(a + b for a, b in merges), BOS, EOS]
+    return ClipTokenizer({token: index for index, token in enumerate(tokens)}, merges)
+
+
+def from_folder(folder: Path) -> ClipTokenizer:
+    """A model's own ``vocab.json`` and ``merges.txt``, or the same two inside its ``tokenizer.json``."""
+    whole = folder / "tokenizer.json"
+    try:
+        if (folder / "vocab.json").is_file():
+            vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+            lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+            merges = [line.split() for line in lines if line and not line.startswith("#version")]
+        elif whole.is_file():
+            model = json.loads(whole.read_text(encoding="utf-8"))["model"]
+            vocabulary = model["vocab"]
+            merges = [m.split() if isinstance(m, str) else m for m in model["merges"]]
+        else:
+            return clip()
+        return ClipTokenizer(vocabulary, [(a, b) for a, b in merges])
+    except (KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"{folder}: the tokenizer's files can't be read ({error})") from error
+
+
+def _byte_symbols() -> list[str]:
+    """A printable character for each byte, printable bytes first: the order of CLIP's first 256 ids."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [b for b in range(256) if b not in printable]
+    return [chr(b) for b in printable] + [chr(256 + k) for k in range(len(others))]

@@ -1,0 +1,60 @@
+"""A model's hash: the first ten digits of SHA-256, as picture metadata names it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+DIGITS = 10
+
+
+def model_hash(path: Path) -> str:
+    """Ten hex digits of the file's SHA-256; of a folder, over its weights' paths and hashes. Remembered by size and time."""
+    if path.is_file():
+        return _remembered(path)[:DIGITS]
+    whole = hashlib.sha256()
+    for part in sorted(path.rglob("*.safetensors")):
+        whole.update(f"{part.relative_to(path).as_posix()}:{_remembered(part)}\n".encode())
+    return whole.hexdigest()[:DIGITS]
+
+
+def cache_file() -> Path:
+    """Where hashes are remembered, in the user's cache folder."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "sfumato" / "hashes.json"
+
+
+def _remembered(path: Path) -> str:
+    """The file's SHA-256; a cache that can't be read or written costs time and nothing else."""
+    stat = path.stat()
+    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(cache_file().read_text())
+    if key in known:
+        return known[key]
+    with path.open("rb") as file:
+        digest = _file_digest(file)
+    known[key] = digest
+    with contextlib.suppress(OSError):
+        cache_file().parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache_file().with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(known))
+        temporary.replace(cache_file())
+    return digest
+
+
+def _file_digest(file: object) -> str:
+    whole = hashlib.sha256()
+    while chunk := file.read(1 << 22):  # pyright: ignore[reportAttributeAccessIssue]
+        whole.update(chunk)
+    return whole.hexdigest()

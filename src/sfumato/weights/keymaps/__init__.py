@@ -1,0 +1,1 @@
+"""The names that one family's tensors have in each layout."""

@@ -1,0 +1,87 @@
+"""Tensors on disk: read by name, mapped from the file and not copied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from sfumato.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of one tensor: the file's name for its type (``F16``, ``BF16``, ...) and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """All tensors of a checkpoint, and the file's metadata."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class TensorSource:
+    """One ``.safetensors`` file, or the shards of one, opened once.
+
+    Raises:
+        CheckpointError: at opening, if a file is missing, truncated, or not a safetensors file.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
+        self._files = [_open(path) for path in paths]
+        tensors: dict[str, TensorInfo] = {}
+        metadata: dict[str, str] = {}
+        self._home = {}
+        for file in self._files:
+            metadata |= file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                part = file.get_slice(name)
+                tensors[name] = TensorInfo(part.get_dtype(), tuple(part.get_shape()))
+                self._home[name] = file
+        self.header = Header(tensors, metadata)
+
+    def get(self, name: str) -> Tensor:
+        """The tensor, on the CPU, in the file's type, backed by the mapped file."""
+        return self._home[name].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.header.tensors)
+
+
+def _open(path: Path) -> safe_open:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except SafetensorError as error:
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({size} bytes; {error}); copy or download it again"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def open_part(folder: Path) -> TensorSource:
+    """The weights in one folder of a diffusers model: a single file or the shards that an index names."""
+    names = ("diffusion_pytorch_model", "model")
+    for name in names:
+        for variant in ("", ".fp16", ".bf16"):
+            path = folder / f"{name}{variant}.safetensors"
+            if path.is_file():
+                return TensorSource(path)
+            index = folder / f"{name}.safetensors.index{variant}.json"
+            if index.is_file():
+                shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+                return TensorSource(*(folder / Path(shard).name for shard in shards))
+    raise CheckpointError(f"{folder}: no {names[0]}.safetensors or {names[1]}.safetensors in it")
