@@ -1,0 +1,64 @@
+"""Every setting, its type and its default. The same keys stand in config.yaml with their explanation."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_SIZE = re.compile(r"\s*(\d+)\s*(?:[xX×]\s*(\d+)\s*)?")
+
+
+def parse_size(value: object) -> str:
+    """``512x768`` or ``512`` as ``WIDTHxHEIGHT``.
+
+    >>> parse_size(512), parse_size("512 x 768")
+    ('512x512', '512x768')
+    """
+    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
+    if match is None or 0 in (int(match[1]), int(match[2] or match[1])):
+        raise ValueError("should be WIDTHxHEIGHT in pixels, such as 512x512")
+    return f"{int(match[1])}x{int(match[2] or match[1])}"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Section):
+    """Which model, and how it draws."""
+
+    type: Annotated[str, Field(min_length=1)] = "stable-universe"
+    resolution: Annotated[str, BeforeValidator(parse_size)] = "512x512"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: Annotated[float, Field(ge=0, le=100)] = 7.0
+    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    precision: Literal["autocast", "full", "half", "bf16"] = "autocast"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, _, height = self.resolution.partition("x")
+        return int(width), int(height)
+
+
+class OutputSettings(_Section):
+    """Where pictures go, and what is written into them."""
+
+    dir: Annotated[str, Field(min_length=1)] = "outputs"
+    pattern: Annotated[str, Field(min_length=1)] = "[date]/[number]-[seed]"
+    format: Literal["png", "jpeg", "webp"] = "png"
+    metadata: bool = True
+
+
+class Settings(_Section):
+    """All settings."""
+
+    model: ModelSettings = ModelSettings()
+    output: OutputSettings = OutputSettings()
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    models_dir: Annotated[str, Field(min_length=1)] = "models"
