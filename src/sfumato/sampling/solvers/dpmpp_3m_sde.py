@@ -15,10 +15,14 @@ from sfumato.sampling.solvers.euler_a import Ancestral
 
 @dataclass(frozen=True)
 class Dpmpp3MSde(Ancestral):
-    """Extrapolates x0 by a parabola in log sigma through this step and the two before; one draw a step."""
+    """Extrapolates x0 by a parabola in log sigma through this step and the two before; one draw a step.
+
+    The field's formula, kept to the number: it takes the second divided difference for the second derivative, which is
+    twice that, so the order is 2 and not the 3 of its name.
+    """
 
     name = "dpmpp_3m_sde"
-    order = 3
+    order = 2
 
     def step(
         self, denoise: Denoise, x: Tensor, sigmas: Sequence[float], i: int, state: State, noise: Noise

@@ -32,13 +32,16 @@ class DpmppSde(Ancestral):
         if sigma_next == 0:
             return x0, state
         middle = math.sqrt(sigma * sigma_next)
+        first = noise(0) * self.s_noise if self.stochastic else None
         down, up = ancestral(sigma, middle, self.eta)
-        halfway = self.add_noise(relax(x, x0, sigma, down), up, noise)
+        halfway = relax(x, x0, sigma, down)
+        if first is not None:
+            halfway = halfway + first * up
         x0 = denoise(halfway, middle)
         down, up = ancestral(sigma, sigma_next, self.eta)
         x = relax(x, x0, sigma, down)
-        if up > 0:
+        if first is not None:
             share = (sigma - middle) / (sigma - sigma_next)
-            path = noise(0) * math.sqrt(share) + noise(1) * math.sqrt(1 - share)
-            x = x + path * (self.s_noise * up)
+            path = first * math.sqrt(share) + noise(1) * (self.s_noise * math.sqrt(1 - share))
+            x = x + path * up
         return x, state
