@@ -11,6 +11,7 @@ import pytest
 
 #: Pixels per latent of the tiny model.
 FACTOR = 2
+SOURCE = Path(__file__).parents[2] / "src"
 
 
 def _vocabulary() -> dict[str, int]:
@@ -94,7 +95,8 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, with no settings of the machine that the tests run on."""
     for name in [name for name in os.environ if name.startswith("SFUMATO_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("SFUMATO_CACHE_DIR", str(tmp_path.parent / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")]))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -107,6 +109,6 @@ def argv(tiny_model: Path, clean: Path) -> Callable[..., list[str]]:
 
     def build(*more: str) -> list[str]:
         base = ["txt2img", "--ckpt", str(tiny_model), "--steps", "2", "--resolution", "32x32", "--outdir", "out"]
-        return [*base, "--device", "cpu", *more]
+        return [*base, "--device", "cpu", "--threads", "1", *more]
 
     return build
