@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program ``sfumato``; ``argv`` without the program name, by default from `sys.argv`. Returns the exit code."""
-    from sfumato.cli.entry import run
-
+    try:
+        from sfumato.cli.entry import run
+    except KeyboardInterrupt:  # Ctrl-C before there is anything that could be said
+        return 130
     return run(argv, "sfumato")
 
 
 def txt2img_main(argv: Sequence[str] | None = None) -> int:
     """The script ``txt2img.py``: the same as ``sfumato txt2img``."""
-    from sfumato.cli.entry import run_command
-
+    try:
+        from sfumato.cli.entry import run_command
+    except KeyboardInterrupt:
+        return 130
     return run_command("txt2img", argv, "txt2img.py")

@@ -49,7 +49,7 @@ def run(config_path: Path | None, as_json: bool) -> None:
         if not as_json:
             typer.echo(line(finding))
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
     if any(finding.state == "fault" for finding in findings):
         raise typer.Exit(1)
 

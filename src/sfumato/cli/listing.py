@@ -17,7 +17,7 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
     settings = config.load(config_path, os.environ, {}).settings
     models = find_models(Path(settings.models_dir))
     if as_json:
-        typer.echo(json.dumps(models, ensure_ascii=False))
+        typer.echo(json.dumps(models))
         return
     if not models:
         typer.echo(f"No models; put a .safetensors file into {Path(settings.models_dir).absolute()}.")

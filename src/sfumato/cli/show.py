@@ -46,7 +46,7 @@ def show_info(path: Path, as_json: bool) -> None:
     fields = infotext.parse(text)
     request = infotext.request_dict(infotext.to_request(fields))
     if as_json:
-        typer.echo(json.dumps({"request": request, "fields": fields, "infotext": text}, ensure_ascii=False))
+        typer.echo(json.dumps({"request": request, "fields": fields, "infotext": text}))
         return
     for name, value in request.items():
         typer.echo(f"{name}: {_plain(value)}")

@@ -168,7 +168,7 @@ class Saver:
         for image, info in zip(result.images, result.infos, strict=True):
             path = self._write(image, info, self._output.pattern)
             self.count += 1
-            _print_line(json.dumps(describe(path, info), ensure_ascii=False) if self._json else str(path))
+            _print_line(json.dumps(describe(path, info)) if self._json else str(path))
             if self._grid:
                 self._sheet.append((image, info))
 
