@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -13,36 +15,69 @@ from sfumato.families.sd1 import groups_of
 from sfumato.weights.keymaps import ldm, ldm_names
 
 
-def make_networks(
-    widths: tuple[int, ...] = (32, 64), layers: int = 1, context: int = 64, depth: int = 1, vae: tuple[int, ...] = (32, 64),
-    text_layers: int = 2, vocabulary: int = 49408, seed: int = 0,
-) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:  # fmt: skip
-    """Stable Diffusion 1's three networks at any width; the last level of the UNet has no attention, as in v1."""
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Widths and depths of a model; the defaults are tiny."""
+
+    widths: tuple[int, ...] = (32, 64)
+    layers: int = 1
+    context: int = 64
+    depth: int = 1
+    vae: tuple[int, ...] = (32, 64)
+    text_layers: int = 2
+    vocabulary: int = 49408
+
+
+def make_networks(seed: int = 0, **changes: Any) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
+    """Stable Diffusion 1's three networks with random weights; the UNet's last level has no attention, as in v1."""
     torch.manual_seed(seed)
-    down = ("CrossAttnDownBlock2D",) * (len(widths) - 1) + ("DownBlock2D",)
+    shape = Shape(**changes)
+    down = ("CrossAttnDownBlock2D",) * (len(shape.widths) - 1) + ("DownBlock2D",)
     unet = UNet2DConditionModel(
-        block_out_channels=widths, layers_per_block=layers, cross_attention_dim=context, attention_head_dim=8,
-        down_block_types=down, up_block_types=tuple(n.replace("Down", "Up") for n in reversed(down)),
-        transformer_layers_per_block=depth, sample_size=64, norm_num_groups=groups_of(widths),
-    )  # fmt: skip
-    coder = AutoencoderKL(
-        block_out_channels=vae, layers_per_block=layers, latent_channels=4,
-        norm_num_groups=groups_of(vae), down_block_types=("DownEncoderBlock2D",) * len(vae), up_block_types=("UpDecoderBlock2D",) * len(vae),
-    )  # fmt: skip
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=vocabulary, hidden_size=context, intermediate_size=4 * context, num_hidden_layers=text_layers,
-            num_attention_heads=max(1, context // 64), projection_dim=context, bos_token_id=vocabulary - 2,
-            eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1,
-        )  # fmt: skip
+        block_out_channels=shape.widths,
+        layers_per_block=shape.layers,
+        cross_attention_dim=shape.context,
+        attention_head_dim=8,
+        down_block_types=down,
+        up_block_types=tuple(n.replace("Down", "Up") for n in reversed(down)),
+        transformer_layers_per_block=shape.depth,
+        sample_size=64,
+        norm_num_groups=groups_of(shape.widths),
     )
-    return unet.eval(), coder.eval(), text.eval()
+    coder = AutoencoderKL(
+        block_out_channels=shape.vae,
+        layers_per_block=shape.layers,
+        latent_channels=4,
+        norm_num_groups=groups_of(shape.vae),
+        down_block_types=("DownEncoderBlock2D",) * len(shape.vae),
+        up_block_types=("UpDecoderBlock2D",) * len(shape.vae),
+    )
+    return unet.eval(), coder.eval(), _make_text(shape).eval()
+
+
+def _make_text(shape: Shape) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=shape.vocabulary,
+            hidden_size=shape.context,
+            intermediate_size=4 * shape.context,
+            num_hidden_layers=shape.text_layers,
+            num_attention_heads=max(1, shape.context // 64),
+            projection_dim=shape.context,
+            bos_token_id=shape.vocabulary - 2,
+            eos_token_id=shape.vocabulary - 1,
+            pad_token_id=shape.vocabulary - 1,
+        )
+    )
 
 
 def write_ldm(
-    path: Path, unet: UNet2DConditionModel, coder: AutoencoderKL, text: CLIPTextModel, dtype: torch.dtype = torch.float32,
-    metadata: dict[str, str] | None = None,
-) -> Path:  # fmt: skip
+    path: Path,
+    unet: UNet2DConditionModel,
+    coder: AutoencoderKL,
+    text: CLIPTextModel,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
     """The three networks as one ``.safetensors`` file in the LDM layout."""
     config = unet.config
     shape = ldm.UNetShape(
@@ -65,7 +100,7 @@ def write_ldm(
             value = tensor.to(dtype) if tensor.is_floating_point() else tensor
             is_vae_attention = ".mid.attn_1." in names[name] and value.ndim == 2
             out[names[name]] = (value[:, :, None, None] if is_vae_attention else value).contiguous()
-    save_file(out, path, metadata)
+    save_file(out, path)
     return path
 
 

@@ -8,8 +8,31 @@ from dataclasses import dataclass
 from pictures import BACKGROUNDS, Subject
 
 FILLERS = ("cute", "beautiful", "shiny", "small", "big", "simple", "3d", "cartoon", "glossy", "nice", "high quality")
-OPENERS = ("", "", "", "", "a picture of ", "an image of ", "a 3d render of ", "an icon of ", "an emoji of ", "a drawing of ")
-CLOSERS = ("", "", "", "", "", ", 3d render", ", high quality", ", detailed", ", soft light", ", icon", ", best quality")
+OPENERS = (
+    "",
+    "",
+    "",
+    "",
+    "a picture of ",
+    "an image of ",
+    "a 3d render of ",
+    "an icon of ",
+    "an emoji of ",
+    "a drawing of ",
+)
+CLOSERS = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    ", 3d render",
+    ", high quality",
+    ", detailed",
+    ", soft light",
+    ", icon",
+    ", best quality",
+)
 COLOUR_FORMS = (
     " on a {} background",
     " on a {} background",

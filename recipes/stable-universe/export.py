@@ -39,7 +39,8 @@ def write_part(folder: Path, name: str, model: torch.nn.Module, file: str) -> No
     tensors = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file(tensors, part / file, metadata={"format": "pt"})
     config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
-    config.pop("_name_or_path", None)
+    for key in ("_name_or_path", "block_out_channels") if name == "vae" else ("_name_or_path",):
+        config.pop(key, None)
     config["_class_name" if name in ("unet", "vae") else "architectures"] = (
         type(model).__name__ if name in ("unet", "vae") else [type(model).__name__]
     )

@@ -22,7 +22,9 @@ SHARD = 512
 
 def stamp(canvas: Tensor, rgba: Tensor, size: int, centre: tuple[float, float], mirror: bool) -> None:
     """Draw one premultiplied uint8 (4, S, S) picture onto the float (3, H, W) canvas, ``size`` pixels wide."""
-    small = F.interpolate(rgba[None].float() / 255, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+    small = F.interpolate(rgba[None].float() / 255, (size, size), mode="bilinear", antialias=True, align_corners=False)[
+        0
+    ]
     small = small.flip(-1) if mirror else small
     side = canvas.shape[-1]
     left, top = round(centre[0] * side - size / 2), round(centre[1] * side - size / 2)

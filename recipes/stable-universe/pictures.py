@@ -75,7 +75,7 @@ def subjects(work: Path) -> list[Subject]:
     files = {_plain(p.stem) for p in _assets(work).glob("*.webp")}
     kept = [e for e in entries if _plain(e["hexcode"]) in files and e.get("group") not in (None, 2, 9)]
     kept.sort(key=lambda e: e.get("order", 0))
-    listed = {label: names for label, names in claims()}
+    listed = dict(claims())
     out = []
     for row, e in enumerate(kept):
         label = e["label"].replace("’", "'")

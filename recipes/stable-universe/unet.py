@@ -70,7 +70,11 @@ class Bank:
         for file in files[self.count :]:
             saved = torch.load(file, weights_only=True)
             rows = json.loads(saved["scenes"])
-            kept = [k for k, (first, second, _) in enumerate(rows) if {first, first if second is None else second} <= self.wanted]
+            kept = [
+                k
+                for k, (first, second, _) in enumerate(rows)
+                if {first, first if second is None else second} <= self.wanted
+            ]
             parts.append(saved["latents"][kept])
             for first, second, colour in (rows[k] for k in kept):
                 other = None if second is None else self.subjects[second]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.engine import passes
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
@@ -20,12 +22,14 @@ from sfumato.runtime.finite import check_finite
 from sfumato.runtime.rng import BatchNoise
 from sfumato.sampling.denoiser import wrap
 from sfumato.sampling.guidance import combine
-from sfumato.sampling.integrate import integrate
+from sfumato.sampling.integrate import StepNoise, integrate
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.sampling.schedules import sigmas_for
 from sfumato.sampling.solvers import make
 
 OnStep = Callable[[StepEvent], None]
+#: The draw that the second pass starts from; a solver's own draws count from 0.
+_START_DRAW = 2**31
 
 
 class GuidedNetwork:
@@ -76,33 +80,62 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
     """Encode the job's prompts; without guidance (scale 1, one prompt) the negative one is not needed."""
     request = job.request
     positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
-    guided = request.cfg_scale != 1 or len(positive) > 1
-    negative = track(plan_negative(request.negative_prompt, request.steps), cache, request.clip_skip) if guided else None
+    guided = len(positive) > 1 or request.cfg_scale * positive[0].weight != 1
+    negative = (
+        track(plan_negative(request.negative_prompt, request.steps), cache, request.clip_skip) if guided else None
+    )
     for one in (*positive, *([negative] if negative else [])):
         for _, encoding in one.spans:
             check_finite(encoding, "text encoding", None)
     return Conditioning(positive, negative)
 
 
-def sample(
-    job: Job, networks: Networks, conditioning: Conditioning, schedule: NoiseSchedule, on_step: OnStep | None
-) -> Tensor:
-    """The finished latents (B, C, h, w) in float32, unscaled; ``on_step`` is called after each step and may raise."""
-    spec, request = networks.spec, job.request
-    solver = make(job.sampler.sampler, request.eta, schedule)
-    sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, schedule, request.steps)
-    shape = (spec.latent_channels, job.height // spec.latent_factor, job.width // spec.latent_factor)
-    noise = BatchNoise(job.seeds, shape, networks.device)
-    network = GuidedNetwork(networks, conditioning, request.cfg_scale)
-    denoise = wrap(network, spec.prediction, schedule)
-    x = noise.initial() * float((sigmas[0] ** 2 + 1) ** 0.5)
-    began = time.perf_counter()
-    for step in integrate(solver, denoise, x, sigmas, noise):
-        x = step.x
-        network.step = step.index + 1
-        if on_step is not None:
-            on_step(StepEvent(step=step.index + 1, steps=step.total, seconds=time.perf_counter() - began))
-    return x
+@dataclass
+class Sampler:
+    """Everything that sampling needs but the latents; both passes of a large picture go through it."""
+
+    job: Job
+    networks: Networks
+    network: GuidedNetwork
+    schedule: NoiseSchedule
+    on_step: OnStep | None
+    total: int = field(default=0, init=False)
+    done: int = field(default=0, init=False)
+    began: float = field(default=0.0, init=False)
+
+    def run(self) -> Tensor:
+        """The finished latents (B, C, h, w) in float32."""
+        job, spec, steps = self.job, self.networks.spec, self.job.request.steps
+        sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, self.schedule, steps)
+        first = passes.first_size(job.width, job.height, spec)
+        tail = passes.tail_start(steps) if first else steps
+        self.total, self.done, self.began = 2 * steps - tail, 0, time.perf_counter()
+        noise = self._noise(*(first or (job.width, job.height)))
+        x = self._integrate(noise.initial() * float((sigmas[0] ** 2 + 1) ** 0.5), sigmas, noise, 0)
+        if first is None:
+            return x
+        latent = passes.enlarge(self.networks, x, job.width, job.height)
+        again = passes.SecondNoise(self._noise(job.width, job.height))
+        x = latent + again.at(tail)(_START_DRAW) * float(sigmas[tail])
+        return self._integrate(x, sigmas[tail:], again, tail)
+
+    def _noise(self, width: int, height: int) -> BatchNoise:
+        spec = self.networks.spec
+        shape = (spec.latent_channels, height // spec.latent_factor, width // spec.latent_factor)
+        return BatchNoise(self.job.seeds, shape, self.networks.device)
+
+    def _integrate(self, x: Tensor, sigmas: Tensor, noise: StepNoise, first_step: int) -> Tensor:
+        denoise = wrap(self.network, self.networks.spec.prediction, self.schedule)
+        solver = make(self.job.sampler.sampler, self.job.request.eta, self.schedule)
+        self.network.step = first_step
+        for step in integrate(solver, denoise, x, sigmas, noise):
+            x = step.x
+            self.network.step = first_step + step.index + 1
+            self.done += 1
+            if self.on_step is not None:
+                seconds = time.perf_counter() - self.began
+                self.on_step(StepEvent(step=self.done, steps=self.total, seconds=seconds))
+        return x
 
 
 def to_images(networks: Networks, latent: Tensor) -> tuple[Image.Image, ...]:
@@ -122,13 +155,19 @@ def _to_image(pixels: Tensor) -> Image.Image:
 
 
 def draw(
-    job: Job, networks: Networks, cache: EncodingCache, schedule: NoiseSchedule, on_step: OnStep | None, watch: Stopwatch
+    job: Job,
+    networks: Networks,
+    cache: EncodingCache,
+    schedule: NoiseSchedule,
+    on_step: OnStep | None,
+    watch: Stopwatch,
 ) -> Sequence[Image.Image]:
     """All pictures of a job, in the order of their seeds."""
     with torch.inference_mode():
         conditioning = condition(job, cache)
         watch.lap("encode")
-        latent = sample(job, networks, conditioning, schedule, on_step)
+        network = GuidedNetwork(networks, conditioning, job.request.cfg_scale)
+        latent = Sampler(job, networks, network, schedule, on_step).run()
         watch.lap("sample")
         images = to_images(networks, latent)
         watch.lap("decode")

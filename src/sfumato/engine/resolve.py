@@ -65,6 +65,7 @@ def _check_size(width: int, height: int, factor: int) -> None:
             near = max(factor, round(side / factor) * factor)
             raise RequestError(f"{name} is {side} pixels, not a multiple of {factor} as this model needs; try {near}")
     if width * height > MAX_PIXELS:
+        millions = width * height / 1e6
         raise RequestError(
-            f"{width}x{height} is {width * height / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} can be drawn at once"
+            f"{width}x{height} is {millions:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} can be drawn at once"
         )

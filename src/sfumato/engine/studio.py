@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,15 +10,17 @@ from pathlib import Path
 
 import torch
 
-from sfumato.engine.conditioning import EncodingCache, Segments
+from sfumato.engine import passes
+from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.resolve import Job, resolve
 from sfumato.families import models_folder, registry
 from sfumato.families.base import Networks
 from sfumato.families.text import encode
 from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
-from sfumato.runtime import memory, optimize, precision
+from sfumato.runtime import memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe
+from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.weights.digest import model_hash
@@ -68,7 +71,7 @@ class Studio:
         set_threads(threads)
         self.model = model
         self.facts: DeviceFacts = probe(device)
-        self._precision = precision_of(precision, self.facts)
+        self._precision = choose(precision, self.facts)
         self._folders = tuple(models_folders)
         self._loaded: LoadedModel | None = None
         self._lock = threading.Lock()
@@ -98,13 +101,9 @@ class Studio:
             wish = self._precision
             networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
             optimize.prepare(networks.unet, networks.vae, self.facts)
-
-            def encoded(segments: Segments, clip_skip: int) -> torch.Tensor:
-                return encode(networks, segments, clip_skip)
-
             schedule = NoiseSchedule.from_betas(*networks.spec.betas)
-            name = models_folder.display_name(path)
-            self._loaded = LoadedModel(name, model_hash(path), networks, schedule, EncodingCache(encoded))
+            cache = EncodingCache(functools.partial(encode, networks))
+            self._loaded = LoadedModel(models_folder.display_name(path), model_hash(path), networks, schedule, cache)
         return self._loaded
 
     def _info(self, job: Job, model: LoadedModel, seed: int, seconds: Seconds) -> ImageInfo:
@@ -127,12 +126,8 @@ class Studio:
             dtype=str(self._precision.dtype).removeprefix("torch."),
             seconds=seconds,
             peak_memory_bytes=memory.peak_rss(),
+            extra=passes.describe(job.width, job.height, request.steps, model.networks.spec),
         )
-
-
-def precision_of(wish: str, facts: DeviceFacts) -> precision.Precision:
-    """The precision for a wish on a device; a wish that can't be had is a DeviceError."""
-    return precision.choose(wish, facts)
 
 
 def generate(prompt: str, *, studio: Studio | None = None, **options: object) -> Result:

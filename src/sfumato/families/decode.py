@@ -12,3 +12,11 @@ def decode(networks: Networks, latent: Tensor) -> Tensor:
     spec = networks.spec
     z = latent / spec.scaling_factor + spec.shift_factor
     return networks.vae.decode(z.to(networks.vae.dtype)).sample.float() / 2 + 0.5
+
+
+def encode(networks: Networks, pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) pixels in 0..1 to (B, C, h, w) float32 latents; of a distribution, its mode."""
+    spec = networks.spec
+    coded = networks.vae.encode((pixels * 2 - 1).to(networks.vae.dtype))
+    z = coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()
+    return (z.float() - spec.shift_factor) * spec.scaling_factor

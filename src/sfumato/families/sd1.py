@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -83,7 +85,8 @@ def _load_file(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: t
     used = {*unet_names, *vae_names, *text_names}
     unknown = [n for n in header.tensors if n not in used and not n.startswith(_IGNORED)]
     if unknown:
-        raise CheckpointError(f"{path}: {len(unknown)} tensors are not part of sd1, such as {', '.join(sorted(unknown)[:3])}")
+        some = ", ".join(sorted(unknown)[:3])
+        raise CheckpointError(f"{path}: {len(unknown)} tensors are not part of sd1, such as {some}")
 
     def tensors(names: Mapping[str, str]) -> dict[str, Tensor]:
         return {new: source.get(old) for old, new in names.items()}
@@ -228,7 +231,8 @@ def _fill_text(
     config: Mapping[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
 ) -> nn.Module:
     """The text encoder; its names' ``text_model.`` comes and goes with transformers' versions."""
-    known = {k: v for k, v in config.items() if k not in ("architectures", "torch_dtype", "dtype", "transformers_version")}
+    notes = ("architectures", "torch_dtype", "dtype", "transformers_version")
+    known = {k: v for k, v in config.items() if k not in notes}
     with torch.device("meta"):
         model = CLIPTextModel(CLIPTextConfig(**known))
     prefix = "text_model." if any(n.startswith("text_model.") for n in model.state_dict()) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip:
     return emphasize(states, weights.to(device)).reshape(1, -1, states.shape[-1])
 
 
-def _states(model: torch.nn.Module, ids: Tensor, clip_skip: int) -> Tensor:
+def _states(model: Any, ids: Tensor, clip_skip: int) -> Tensor:
     if clip_skip == 1:
         return model(input_ids=ids).last_hidden_state
     hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-clip_skip]

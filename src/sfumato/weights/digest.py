@@ -8,12 +8,16 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 DIGITS = 10
 
 
 def model_hash(path: Path) -> str:
-    """Ten hex digits of the file's SHA-256; of a folder, over its weights' paths and hashes. Remembered by size and time."""
+    """Ten hex digits of the file's SHA-256; of a folder, over its weights' paths and hashes.
+
+    Remembered by path, size and time of change.
+    """
     if path.is_file():
         return _remembered(path)[:DIGITS]
     whole = hashlib.sha256()
@@ -53,8 +57,8 @@ def _remembered(path: Path) -> str:
     return digest
 
 
-def _file_digest(file: object) -> str:
+def _file_digest(file: BinaryIO) -> str:
     whole = hashlib.sha256()
-    while chunk := file.read(1 << 22):  # pyright: ignore[reportAttributeAccessIssue]
+    while chunk := file.read(1 << 22):
         whole.update(chunk)
     return whole.hexdigest()
