@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 #: Stands between segments where the text asks for a new chunk of tokens.
 BREAK = ("BREAK", -1.0)
-ROUND = 1.1
-SQUARE = 1 / 1.1
+#: What each bracket multiplies the weights within it by.
+_FACTORS = {"(": 1.1, "[": 1 / 1.1}
+_PARTNERS = {")": "(", "]": "["}
 
 _TOKEN = re.compile(
     r"(?P<escape>\\[()\[\]\\])|\\|\(|\[|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|\)|\]|(?P<plain>[^\\()\[\]:]+)|:"
@@ -34,34 +35,47 @@ def parse_attention(text: str) -> list[Segment]:
     >>> parse_attention("")
     [('', 1.0)]
     """
-    segments: list[Segment] = []
-    opened: dict[str, list[int]] = {"(": [], "[": []}
-
-    def multiply(first: int, factor: float) -> None:
-        for index in range(first, len(segments)):
-            if segments[index] != BREAK:
-                segments[index] = (segments[index][0], segments[index][1] * factor)
-
+    reader = _Reader()
     for match in _TOKEN.finditer(text):
+        reader.take(match)
+    return _merged(reader.finished()) or [("", 1.0)]
+
+
+class _Reader:
+    """The segments so far, and for each bracket that is still open the segment that it began before."""
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+        self._opened: dict[str, list[int]] = {"(": [], "[": []}
+
+    def take(self, match: re.Match[str]) -> None:
+        """Read one token of ``_TOKEN``; a closing one without its opening one is a letter like any other."""
         token = match.group()
-        weight = _number(match["weight"])
         if match["escape"]:
-            segments.append((token[1], 1.0))
-        elif token in opened:
-            opened[token].append(len(segments))
-        elif weight is not None and opened["("]:
-            multiply(opened["("].pop(), weight)
-        elif token == ")" and opened["("]:
-            multiply(opened["("].pop(), ROUND)
-        elif token == "]" and opened["["]:
-            multiply(opened["["].pop(), SQUARE)
-        else:
-            segments += _with_breaks(token)
-    for first in opened["("]:
-        multiply(first, ROUND)
-    for first in opened["["]:
-        multiply(first, SQUARE)
-    return _merged(segments) or [("", 1.0)]
+            self._segments.append((token[1], 1.0))
+        elif token in self._opened:
+            self._opened[token].append(len(self._segments))
+        elif not self._closes(token, _number(match["weight"])):
+            self._segments += _with_breaks(token)
+
+    def finished(self) -> list[Segment]:
+        """All segments, after the brackets that were never closed."""
+        for bracket, factor in _FACTORS.items():
+            for first in self._opened[bracket]:
+                self._multiply(first, factor)
+        return self._segments
+
+    def _closes(self, token: str, weight: float | None) -> bool:
+        bracket = "(" if weight is not None else _PARTNERS.get(token)
+        if bracket is None or not self._opened[bracket]:
+            return False
+        self._multiply(self._opened[bracket].pop(), _FACTORS[bracket] if weight is None else weight)
+        return True
+
+    def _multiply(self, first: int, factor: float) -> None:
+        for index in range(first, len(self._segments)):
+            if self._segments[index] != BREAK:
+                self._segments[index] = (self._segments[index][0], self._segments[index][1] * factor)
 
 
 def _number(text: str | None) -> float | None:

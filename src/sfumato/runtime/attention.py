@@ -7,10 +7,10 @@ stay in the cache between the first product, the softmax and the second one, and
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 #: Bytes that one tile's scores may have; about the second-level cache and a share of the third.
@@ -49,11 +49,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Te
 
 
 class FastAttention:
-    """A diffusers attention processor around :func:`attention`, for every attention without a mask."""
+    """A diffusers attention processor around :func:`attention`; an attention with a mask goes to torch's own.
+
+    The module that it is called with is diffusers' ``Attention``.
+    """
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -84,7 +87,8 @@ class FastAttention:
         if attention_mask is None:
             mixed = attention(q, k, v, attn.scale)
         else:
-            mask = attn.prepare_attention_mask(attention_mask, k.shape[2], len(q)).view(len(q), attn.heads, -1, k.shape[2])
+            keys = k.shape[2]
+            mask = attn.prepare_attention_mask(attention_mask, keys, len(q)).view(len(q), attn.heads, -1, keys)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = attn.to_out[1](attn.to_out[0](mixed.transpose(1, 2).flatten(2).to(q.dtype)))
         if len(shape) == 4:

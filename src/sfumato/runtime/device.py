@@ -37,7 +37,8 @@ def probe(kind: str = "auto") -> DeviceFacts:
         DeviceError: there is no such device here; the message names those that there are.
     """
     if kind != "auto" and kind not in KINDS:
-        raise DeviceError(f"unknown device {kind!r}; choose auto, {', '.join(KINDS)}; {nearest(kind, KINDS)}".rstrip("; "))
+        choices = f"choose auto, {', '.join(KINDS)}; {nearest(kind, KINDS)}".rstrip("; ")
+        raise DeviceError(f"unknown device {kind!r}; {choices}")
     found = {facts.kind: facts for facts in all_devices()}
     if kind == "auto":
         return next(found[k] for k in KINDS if k in found)

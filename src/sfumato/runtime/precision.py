@@ -28,7 +28,8 @@ def choose(wish: str, facts: DeviceFacts) -> Precision:
         DeviceError: the wish is unknown, or float16 was wished on a CPU, which computes it slower than float32.
     """
     if wish not in WISHES:
-        raise DeviceError(f"unknown precision {wish!r}; choose {', '.join(WISHES)}; {nearest(wish, WISHES)}".rstrip("; "))
+        choices = f"choose {', '.join(WISHES)}; {nearest(wish, WISHES)}".rstrip("; ")
+        raise DeviceError(f"unknown precision {wish!r}; {choices}")
     if wish == "full":
         return Precision(torch.float32, torch.float32, "float32 as asked")
     if wish == "bf16":
