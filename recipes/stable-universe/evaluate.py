@@ -86,7 +86,8 @@ def degraded(subject: pictures.Subject, colour: str, rgba: Tensor, studio: Studi
     return (coded + 0.03 * torch.randn_like(coded)).clamp(0, 1)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """The command line's flags."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--model", default="stable-universe")
@@ -94,7 +95,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg_scale", type=float, default=4.0)
     parser.add_argument("--sheet", type=Path, help="write all pictures as one sheet")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def write_sheet(path: Path, images: list[Image.Image], columns: int = 16) -> None:
+    """All pictures as one, small, in rows."""
+    sheet = Image.new("RGB", (columns * 128, -(-len(images) // columns) * 128))
+    for k, image in enumerate(images):
+        sheet.paste(image.resize((128, 128)), (k % columns * 128, k // columns * 128))
+    sheet.save(path)
+
+
+def main() -> None:
+    args = arguments()
     pictures.fetch(args.work)
     rgba = pictures.load_rgba(args.work)
     references, pool = References(rgba), pictures.pool(args.work, args.subjects)
@@ -123,11 +136,7 @@ def main() -> None:
     print(f"background colour: {colours / count:.1%}")
     print("missed: " + ", ".join(missed))
     if args.sheet:
-        columns = 16
-        sheet = Image.new("RGB", (columns * 128, -(-count // columns) * 128))
-        for k, image in enumerate(images):
-            sheet.paste(image.resize((128, 128)), (k % columns * 128, k // columns * 128))
-        sheet.save(args.sheet)
+        write_sheet(args.sheet, images)
 
 
 if __name__ == "__main__":
