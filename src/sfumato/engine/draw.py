@@ -80,7 +80,7 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
     """Encode the job's prompts; without guidance (scale 1, one prompt) the negative one is not needed."""
     request = job.request
     positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
-    guided = len(positive) > 1 or request.cfg_scale * positive[0].weight != 1
+    guided = request.cfg_scale * positive[0].weight != 1 or len(positive) > 1
     negative = (
         track(plan_negative(request.negative_prompt, request.steps), cache, request.clip_skip) if guided else None
     )

@@ -19,17 +19,17 @@ TILE_BYTES = 4 * 2**20
 FEW_KEYS = 256
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
-    """``softmax(q kᵀ scale) v``.
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:
+    """``softmax(q kᵀ scale + mask) v``.
 
     Args:
-        q: (B, H, Lq, D). k, v: (B, H, Lk, D). scale: 1/sqrt(D) if None.
+        q: (B, H, Lq, D). k, v: (B, H, Lk, D). scale: 1/sqrt(D) if None. mask: added to the scores, (B, H, 1 or Lq, Lk).
 
     Returns:
         (B, H, Lq, D), in the type of ``q``.
     """
-    if q.device.type != "cpu" or torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    if q.device.type != "cpu" or mask is not None or torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     batch, heads, rows, width = q.shape
     factor = 1 / math.sqrt(width) if scale is None else scale
     count, keys = batch * heads, k.shape[2]
@@ -84,12 +84,10 @@ class FastAttention:
             q = attn.norm_q(q)
         if attn.norm_k is not None:
             k = attn.norm_k(k)
-        if attention_mask is None:
-            mixed = attention(q, k, v, attn.scale)
-        else:
-            keys = k.shape[2]
-            mask = attn.prepare_attention_mask(attention_mask, keys, len(q)).view(len(q), attn.heads, -1, keys)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mask = attention_mask
+        if mask is not None:
+            mask = attn.prepare_attention_mask(mask, k.shape[2], len(q)).view(len(q), attn.heads, -1, k.shape[2])
+        mixed = attention(q, k, v, attn.scale, mask)
         out = attn.to_out[1](attn.to_out[0](mixed.transpose(1, 2).flatten(2).to(q.dtype)))
         if len(shape) == 4:
             out = out.transpose(1, 2).reshape(shape)
