@@ -41,9 +41,7 @@ def _remembered(path: Path) -> str:
     """The file's SHA-256; a cache that can't be read or written costs time and nothing else."""
     stat = path.stat()
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-    known: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(cache_file().read_text())
+    known = _read_cache()
     if key in known:
         return known[key]
     with path.open("rb") as file:
@@ -52,9 +50,17 @@ def _remembered(path: Path) -> str:
     with contextlib.suppress(OSError):
         cache_file().parent.mkdir(parents=True, exist_ok=True)
         temporary = cache_file().with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(known))
+        temporary.write_text(json.dumps(known), encoding="utf-8")
         temporary.replace(cache_file())
     return digest
+
+
+def _read_cache() -> dict[str, str]:
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(cache_file().read_text(encoding="utf-8"))
+        if isinstance(known, dict) and all(isinstance(digest, str) for digest in known.values()):
+            return known
+    return {}
 
 
 def _file_digest(file: BinaryIO) -> str:

@@ -82,6 +82,16 @@ def open_part(folder: Path) -> TensorSource:
                 return TensorSource(path)
             index = folder / f"{name}.safetensors.index{variant}.json"
             if index.is_file():
-                shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-                return TensorSource(*(folder / Path(shard).name for shard in shards))
+                return TensorSource(*_shards(index))
     raise CheckpointError(f"{folder}: no {names[0]}.safetensors or {names[1]}.safetensors in it")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names, beside it whatever folder it gives them."""
+    try:
+        homes: object = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{index}: can't be read: {error!r}; copy or download it again") from error
+    if not isinstance(homes, dict) or not all(isinstance(home, str) for home in homes.values()):
+        raise CheckpointError(f"{index}: can't be read: its weight_map does not name files; copy or download it again")
+    return [index.parent / Path(home).name for home in sorted(set(homes.values()))]
