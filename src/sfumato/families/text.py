@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfumato.errors import RequestError
 from sfumato.families.base import Networks
 from sfumato.families.tokens import ClipTokenizer
 
@@ -64,6 +65,9 @@ def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip:
     Args:
         segments: texts with weights; ``("BREAK", -1.0)`` ends a chunk.
         clip_skip: 1 takes the last layer, n the n-th from the end; the final norm is applied either way.
+
+    Raises:
+        RequestError: the text encoder has fewer layers than ``clip_skip``.
     """
     tokenizer, device = networks.tokenizer, networks.device
     chunks = chunks_of(tokenizer, segments)
@@ -80,6 +84,9 @@ def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip:
 def _states(model: Any, ids: Tensor, clip_skip: int) -> Tensor:
     if clip_skip == 1:
         return model(input_ids=ids).last_hidden_state
+    layers = model.config.num_hidden_layers
+    if clip_skip > layers:
+        raise RequestError(f"clip_skip is {clip_skip}, but this text encoder has {layers} layers; give 1 to {layers}")
     hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-clip_skip]
     inner = getattr(model, "text_model", model)
     return inner.final_layer_norm(hidden)

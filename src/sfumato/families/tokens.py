@@ -36,6 +36,7 @@ class ClipTokenizer:
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
+        self._tokenizer.add_special_tokens([BOS, EOS])
         self.bos, self.eos = vocabulary[BOS], vocabulary[EOS]
         self.comma = vocabulary.get(",</w>", -1)
 
@@ -59,7 +60,11 @@ def clip() -> ClipTokenizer:
 
 
 def from_folder(folder: Path) -> ClipTokenizer:
-    """A model's own ``vocab.json`` and ``merges.txt``, or the same two inside its ``tokenizer.json``."""
+    """A model's own ``vocab.json`` and ``merges.txt``, or the same two inside its ``tokenizer.json``; else CLIP's.
+
+    Raises:
+        CheckpointError: the files are damaged or do not belong together.
+    """
     whole = folder / "tokenizer.json"
     try:
         if (folder / "vocab.json").is_file():
@@ -72,8 +77,11 @@ def from_folder(folder: Path) -> ClipTokenizer:
             merges = [m.split() if isinstance(m, str) else m for m in model["merges"]]
         else:
             return clip()
-        return ClipTokenizer(vocabulary, [(a, b) for a, b in merges])
-    except (KeyError, ValueError, OSError) as error:
+        pairs = [(a, b) for a, b in merges]
+        if unknown := {piece for a, b in pairs for piece in (a, b, a + b)} - vocabulary.keys():
+            raise ValueError(f"{len(unknown)} pieces of merges are not in the vocabulary")
+        return ClipTokenizer(vocabulary, pairs)
+    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise CheckpointError(f"{folder}: the tokenizer's files can't be read ({error})") from error
 
 

@@ -1,0 +1,83 @@
+"""Models are found by name in the folders, by path anywhere, and built-in ones first."""
+
+import re
+
+import pytest
+
+from sfumato.errors import CheckpointError
+from sfumato.families import models_folder
+from sfumato.families.models_folder import find, list_models
+
+
+@pytest.fixture(autouse=True)
+def built_in(tmp_path, monkeypatch):
+    folder = tmp_path / "builtin"
+    _folder(folder / "stable-universe")
+    monkeypatch.setattr(models_folder, "BUILT_IN", folder)
+    return folder
+
+
+def _file(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def _folder(path):
+    _file(path / "model_index.json")
+    _file(path / "unet" / "diffusion_pytorch_model.safetensors")
+    return path
+
+
+def test_files_and_folders_are_listed_by_name_the_built_in_first(tmp_path, built_in):
+    models = tmp_path / "models"
+    file, deep = _file(models / "b.safetensors"), _file(models / "sub" / "c.v2.safetensors")
+    folder = _folder(models / "a")
+    _file(models / "README.md")
+    _file(models / "notes" / "x.txt")
+
+    assert list_models([models]) == {
+        "stable-universe": built_in / "stable-universe",
+        "a": folder,
+        "b": file,
+        "c.v2": deep,
+    }
+    assert next(iter(list_models([models]))) == "stable-universe"
+
+
+def test_the_parts_of_a_folder_are_no_models(tmp_path):
+    _folder(tmp_path / "models" / "a")
+
+    assert list(list_models([tmp_path / "models"])) == ["stable-universe", "a"]
+
+
+def test_a_name_of_the_first_folder_wins(tmp_path):
+    first, second = (_file(tmp_path / name / "m.safetensors") for name in ("one", "two"))
+
+    assert find("m", [first.parent, second.parent]) == first
+    assert find("m", [second.parent, first.parent]) == second
+
+
+def test_folders_that_are_not_there_are_empty(tmp_path):
+    assert list(list_models([tmp_path / "absent", tmp_path / "more"])) == ["stable-universe"]
+
+
+def test_a_path_is_a_model_wherever_it_lies(tmp_path):
+    file, folder = _file(tmp_path / "else" / "m.safetensors"), _folder(tmp_path / "else" / "f")
+
+    assert find(file, []) == file
+    assert find(str(folder), [tmp_path / "models"]) == folder
+
+
+def test_the_built_in_model_needs_no_folder(built_in):
+    assert find("stable-universe", []) == built_in / "stable-universe"
+
+
+def test_a_missing_model_names_the_nearest_and_the_folders(tmp_path):
+    _file(tmp_path / "dreamlike.safetensors")
+
+    with pytest.raises(CheckpointError, match=re.escape(f"name in {tmp_path}; nearest: 'dreamlike'")) as caught:
+        find("dreamlik", [tmp_path])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="there are: stable-universe, dreamlike"):
+        find("zzz", [tmp_path])
