@@ -6,12 +6,15 @@ import torch
 
 from sfumato.runtime.attention import FastAttention
 from sfumato.runtime.device import DeviceFacts
+from sfumato.runtime.feed_forward import use_tiled_feed_forward
 
 
 def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> None:
-    """Channels-last convolutions everywhere but on MPS; on a CPU our attention."""
+    """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks."""
     for network in (unet, vae):
         if facts.kind != "mps":
-            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            network.to(memory_format=torch.channels_last)
         if facts.kind == "cpu" and hasattr(network, "set_attn_processor"):
             network.set_attn_processor(FastAttention())  # pyright: ignore[reportCallIssue]
+    if facts.kind == "cpu":
+        use_tiled_feed_forward(unet)
