@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +24,8 @@ class TiledFeedForward(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         """(..., C) to (..., C)."""
-        first, last = self.net[0].proj, self.net[2]
+        layers: Any = self.net
+        first, last = layers[0].proj, layers[2]
         middle = first.out_features // 2
         biases = (None, None) if first.bias is None else (first.bias[:middle], first.bias[middle:])
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])

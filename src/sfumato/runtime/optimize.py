@@ -13,7 +13,7 @@ def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> 
     """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks."""
     for network in (unet, vae):
         if facts.kind != "mps":
-            network.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if facts.kind == "cpu" and hasattr(network, "set_attn_processor"):
             network.set_attn_processor(FastAttention())  # pyright: ignore[reportCallIssue]
     if facts.kind == "cpu":
