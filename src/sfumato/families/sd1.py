@@ -252,7 +252,7 @@ def _assign(
         )
     ready = {}
     for name, target in wanted.items():
-        tensor = tensors[name]
+        tensor = tensors.pop(name)  # dropped when converted, so that file and network are not in memory both
         if tensor.shape != target.shape and tensor.numel() == target.numel():
             tensor = tensor.reshape(target.shape)
         if tensor.shape != target.shape:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 
+#: Bytes that are handed out of one mapping of a file.
+WINDOW = 128 * 2**20
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -41,18 +44,29 @@ class TensorSource:
         self._files = [_open(path) for path in paths]
         tensors: dict[str, TensorInfo] = {}
         metadata: dict[str, str] = {}
-        self._home = {}
-        for file in self._files:
+        self._home: dict[str, int] = {}
+        self._handed = 0
+        for index, file in enumerate(self._files):
             metadata |= file.metadata() or {}
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 part = file.get_slice(name)
                 tensors[name] = TensorInfo(part.get_dtype(), tuple(part.get_shape()))
-                self._home[name] = file
+                self._home[name] = index
         self.header = Header(tensors, metadata)
 
     def get(self, name: str) -> Tensor:
-        """The tensor, on the CPU, in the file's type, backed by the mapped file."""
-        return self._home[name].get_tensor(name)
+        """The tensor, on the CPU, in the file's type, backed by the mapped file.
+
+        A mapping's pages stay resident for as long as any tensor of it lives. So the file is mapped anew every
+        ``WINDOW`` bytes, and tensors that are converted and dropped give their pages back on the way.
+        """
+        index = self._home[name]
+        tensor = self._files[index].get_tensor(name)
+        self._handed += tensor.nbytes
+        if self._handed >= WINDOW:
+            self._handed = 0
+            self._files[index] = _open(self.paths[index])
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.header.tensors)

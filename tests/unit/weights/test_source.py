@@ -157,3 +157,17 @@ def test_an_index_can_not_lead_out_of_its_folder(tmp_path):
 def test_a_folder_without_weights_says_what_it_looked_for(tmp_path):
     with pytest.raises(CheckpointError, match=r"no diffusion_pytorch_model\.safetensors or model\.safetensors"):
         open_part(tmp_path)
+
+
+def test_a_large_file_is_handed_out_of_several_mappings(tmp_path, monkeypatch):
+    monkeypatch.setattr("sfumato.weights.source.WINDOW", 2**20)
+    size = 2**19
+    tensors = {f"t{k}": torch.full((size,), float(k), dtype=torch.float16) for k in range(8)}
+    save_file(tensors, tmp_path / "many.safetensors")
+    source = TensorSource(tmp_path / "many.safetensors")
+
+    kept = [source.get(f"t{k}") for k in range(8)]
+
+    assert len({tensor.untyped_storage().data_ptr() for tensor in kept}) > 1
+    for k, tensor in enumerate(kept):
+        torch.testing.assert_close(tensor, tensors[f"t{k}"], rtol=0, atol=0)
