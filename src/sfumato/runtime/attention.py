@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Bytes that one tile's scores may have; about the second-level caches together.
+#: Bytes that one tile's scores may have for each thread; about twice a second-level cache.
 TILE_BYTES = 2 * 2**20
 #: With fewer keys than this, all heads go through one product.
 FEW_KEYS = 256
@@ -47,10 +47,10 @@ def _one_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _tiled(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """One head and at most ``TILE_BYTES`` of scores at a time, in buffers that stay in the cache."""
+    """One head and at most ``TILE_BYTES`` of scores a thread at a time, in buffers that stay in the cache."""
     batch, heads, rows, width = q.shape
     keys = k.shape[2]
-    tile = max(64, min(rows, TILE_BYTES // (keys * q.element_size())))
+    tile = max(64, min(rows, TILE_BYTES * torch.get_num_threads() // (keys * q.element_size())))
     out = q.new_empty(batch, rows, heads, width).transpose(1, 2)
     scores, weights = q.new_empty(2, tile, keys)
     values = q.new_zeros(keys, -(-width // LANES) * LANES)
