@@ -38,6 +38,7 @@ def write_part(folder: Path, name: str, model: torch.nn.Module, file: str) -> No
     part.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file(tensors, part / file, metadata={"format": "pt"})
+    (part / file).chmod(0o644)
     config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
     for key in ("_name_or_path", "block_out_channels") if name == "vae" else ("_name_or_path",):
         config.pop(key, None)
