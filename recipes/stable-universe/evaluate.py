@@ -64,7 +64,8 @@ class References:
     def rank(self, picture: Tensor) -> Tensor:
         """Rows of the references, nearest first, for a float (3, H, W) picture in 0..1."""
         colour = border_colour(picture)
-        mask = (picture - colour[:, None, None]).abs().amax(0) > 0.12
+        apart = (picture - colour[:, None, None]).abs().amax(0)
+        mask = F.avg_pool2d(apart[None], 5, stride=1, padding=2)[0] > 0.15
         seen = cut(picture, mask)
         all_on_colour = with_gradients(pictures.over(self.boxes, colour[None, :, None, None]))
         distances = [(all_on_colour - with_gradients(s)).square().mean(1) for s in (seen, seen.flip(-1))]
