@@ -3,12 +3,14 @@
     python benchmarks/make_sd15.py --output /tmp/sd15
 
 makes ``/tmp/sd15/sd15-random.safetensors`` and ``/tmp/sd15/sd15-random/`` (2 GB each). The values are random but tame:
-what goes through the networks stays finite in bfloat16, so that speed, memory and agreement can be measured.
+what goes through the networks stays finite in bfloat16, so that speed, memory and agreement can be measured. The folder
+has CLIP's own vocabulary and loads with ``StableDiffusionPipeline.from_pretrained`` too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, logging
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from checkpoints import write_folder, write_ldm
 
-from sfumato.families import sd1
+from sfumato.families import sd1, tokens
 from sfumato.weights.keymaps import ldm
 
 NAME = "sd15-random"
@@ -53,6 +55,26 @@ def networks(seed: int) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextMo
     return unet.eval(), coder.eval(), text.eval()
 
 
+def complete(folder: Path) -> None:
+    """Add what plain diffusers needs beside the networks: a tokenizer, and an index of the parts."""
+    (folder / "tokenizer").mkdir(exist_ok=True)
+    tokens.clip().save(folder / "tokenizer")
+    special = dict.fromkeys(("eos_token", "pad_token", "unk_token"), tokens.EOS) | {"bos_token": tokens.BOS}
+    settings = special | {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    absent = {part: [None, None] for part in ("safety_checker", "feature_extractor", "image_encoder")}
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "requires_safety_checker": False,
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index | absent, indent=2), encoding="utf-8")
+
+
 def main() -> None:
     """Write both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,6 +85,7 @@ def main() -> None:
     wishes.output.mkdir(parents=True, exist_ok=True)
     unet, coder, text = networks(wishes.seed)
     print(write_folder(wishes.output / NAME, unet, coder, text))
+    complete(wishes.output / NAME)
     print(write_ldm(wishes.output / f"{NAME}.safetensors", unet, coder, text, torch.float16))
 
 

@@ -46,8 +46,7 @@ def find(name: str | Path, folders: Sequence[Path]) -> Path:
     known = list_models(folders)
     if str(name) in known:
         return known[str(name)]
-    path = Path(name).expanduser()
-    if path.exists():
+    if (path := _existing(name)) is not None:
         return path
     where = ", ".join(str(folder) for folder in folders)
     close = nearest(str(name), known)
@@ -55,3 +54,12 @@ def find(name: str | Path, folders: Sequence[Path]) -> Path:
         f"model {str(name)!r} is not there: neither a file nor a name in {where}; "
         + (close or "there are: " + ", ".join(known))
     )
+
+
+def _existing(name: str | Path) -> Path | None:
+    """The path, if something is there; None for what can be no path, or lies where one may not look."""
+    try:
+        path = Path(name).expanduser()
+        return path if str(name) and path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None

@@ -2,24 +2,82 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
-from sfumato.families import sd1
+from sfumato.errors import CheckpointError
+from sfumato.families import folder, sd1
 from sfumato.families.base import Networks
+from sfumato.weights.header import Header, read_header
+from sfumato.weights.source import open_part
 
-Load = Callable[[Path, torch.dtype, torch.dtype, torch.device], Networks]
 
-FAMILIES: Mapping[str, ModuleType] = {"sd1": sd1}
+@dataclass(frozen=True)
+class Family:
+    """How a family is known and loaded.
+
+    ``missing`` gives the marks that a header lacks, none if it is of the family; ``describe`` puts them in words.
+    """
+
+    missing: Callable[[Header], list[str]]
+    describe: Callable[[list[str]], str]
+    load: Callable[[Path, torch.dtype, torch.dtype, torch.device], Networks]
+
+
+FAMILIES: Mapping[str, Family] = {"sd1": Family(sd1.missing, sd1.describe, sd1.load)}
+
+#: What else a file may be, by a name that its tensors have; the first that is found says it.
+_OTHERS: Mapping[str, str] = {
+    r"lora_(down|up|A|B)\b|\.lora\.|\.(hada|lokr)_w": "a LoRA, which changes a model and is none by itself",
+    r"^control_model\.|^input_hint_block\.|^controlnet_": "a ControlNet, which steers a model and is none by itself",
+    r"^conditioner\.embedders\.": "Stable Diffusion XL",
+    r"^cond_stage_model\.model\.": "Stable Diffusion 2",
+    r"\bjoint_blocks\.": "Stable Diffusion 3",
+    r"\bdouble_blocks\.": "Flux",
+    r"^(down_blocks|text_model|mid_block)\.": "one part of a diffusers folder; give the folder that it lies in",
+    r"^model\.diffusion_model\.": "a checkpoint that lacks its text encoder, its autoencoder or more",
+    r"^(first_stage_model\.)?(encoder|decoder)\.": "an autoencoder alone",
+    r"^(string_to_param|emb_params|clip_[lg])\b": "an embedding, which is a word for a model and none by itself",
+}
+
+
+def identify(path: Path) -> tuple[str, Header]:
+    """The family's name, and the file's header; of a folder, its UNet's.
+
+    Raises:
+        CheckpointError: damaged, or of no known family; the message names the nearest and what is missing.
+    """
+    if path.is_dir():
+        folder.check_index(path)
+        return "sd1", open_part(path / "unet").header
+    header = read_header(path)
+    lacking = {name: family.missing(header) for name, family in FAMILIES.items()}
+    best = min(lacking, key=lambda name: len(lacking[name]))
+    if lacking[best]:
+        what = _other(header)
+        raise CheckpointError(
+            f"{path}: of no family that is known{what and f' (it looks like {what})'}; "
+            f"nearest: {FAMILIES[best].describe(lacking[best])}"
+        )
+    return best, header
 
 
 def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
     """Load a checkpoint file or diffusers folder.
 
+    Args:
+        dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
+
     Raises:
         CheckpointError: it is damaged or of no known family; the message names the nearest and what is missing.
     """
-    return sd1.load(path, dtype, vae_dtype, device)
+    name, _ = identify(path)
+    return FAMILIES[name].load(path, dtype, vae_dtype, device)
+
+
+def _other(header: Header) -> str:
+    return next((what for mark, what in _OTHERS.items() if any(re.search(mark, n) for n in header.tensors)), "")

@@ -1,27 +1,26 @@
-"""Stable Diffusion 1: an LDM file of any widths, or a diffusers folder of these classes.
+"""Stable Diffusion 1: an LDM file of any widths, or a diffusers folder.
 
 Networks are built on the ``meta`` device, where they take no memory, and filled with the file's own mapped tensors.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from torch import Tensor
 
 from sfumato.errors import CheckpointError
-from sfumato.families import tokens
+from sfumato.families import folder, tokens
 from sfumato.families.base import Networks, Spec
+from sfumato.families.build import build, check_fit, fill, fill_text
+from sfumato.weights.header import Header
 from sfumato.weights.keymaps import ldm
-from sfumato.weights.source import Header, TensorSource, open_part
+from sfumato.weights.source import TensorSource
 
 #: Present in every LDM file of the family, whatever its widths.
 MARKS = (
@@ -33,8 +32,10 @@ MARKS = (
     ldm.TEXT + "text_model.embeddings.token_embedding.weight",
 )
 #: What a file may carry beside the networks: noise tables, training leftovers, position numbers.
-_IGNORED = ("model_ema.", "loss.", "log", "betas", "alphas_", "sqrt_", "posterior_", "lvlb_", "scale_factor")
-_VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_IGNORED = (
+    "model_ema.", "loss.", "log", "betas", "alphas_", "sqrt_", "posterior_", "lvlb_", "scale_factor",
+    "cond_stage_model.logit_scale", "cond_stage_model.text_projection",
+)  # fmt: skip
 _HEAD_WIDTH = 64
 #: The ``modelspec`` metadata's words for what a network predicts, where a file says so.
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
@@ -55,7 +56,7 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
         CheckpointError: damaged, incomplete, or of another family.
     """
     if path.is_dir():
-        return _load_folder(path, dtype, vae_dtype, device)
+        return folder.load(path, dtype, vae_dtype, device)
     return _load_file(path, dtype, vae_dtype, device)
 
 
@@ -71,39 +72,52 @@ def _load_file(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: t
     source = TensorSource(path)
     header = source.header
     if lacking := missing(header):
-        raise CheckpointError(
-            f"{path}: of no family that is known; nearest: sd1, of whose {len(MARKS)} marks {len(lacking)} are "
-            f"missing: {', '.join(lacking[:3])}"
-        )
-    try:
-        unet_shape, vae_shape = ldm.unet_shape(header.tensors), ldm.vae_shape(header.tensors)
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f"{path}: looks like sd1, but tensor {error} is missing") from error
+        raise CheckpointError(f"{path}: of no family that is known; nearest: {describe(lacking)}")
+    unet_shape, vae_shape, text = _hyperparameters(header, path)
     unet_names = ldm.unet_names(header.tensors, unet_shape)
     vae_names = ldm.vae_names(header.tensors, vae_shape)
     text_names = {n: n.removeprefix(ldm.TEXT) for n in header.tensors if n.startswith(ldm.TEXT)}
     used = {*unet_names, *vae_names, *text_names}
-    unknown = [n for n in header.tensors if n not in used and not n.startswith(_IGNORED)]
-    if unknown:
+    if unknown := [n for n in header.tensors if n not in used and not n.startswith(_IGNORED)]:
         some = ", ".join(sorted(unknown)[:3])
         raise CheckpointError(f"{path}: {len(unknown)} tensors are not part of sd1, such as {some}")
 
     def tensors(names: Mapping[str, str]) -> dict[str, Tensor]:
         return {new: source.get(old) for old, new in names.items()}
 
-    unet = _fill(UNet2DConditionModel, unet_config(unet_shape), tensors(unet_names), dtype, device, path)
-    vae = _fill(AutoencoderKL, vae_config(vae_shape), tensors(vae_names), vae_dtype, device, path)
-    text = _fill_text(text_config(header), tensors(text_names), dtype, device, path)
-    factor = 2 ** (len(vae_shape.channels) - 1)
+    unet = build(lambda: UNet2DConditionModel.from_config(unet_config(unet_shape)), path)
+    vae = build(lambda: AutoencoderKL.from_config(vae_config(vae_shape)), path)
+    unet = fill(unet, tensors(unet_names), dtype, device, path)
+    vae = fill(vae, tensors(vae_names), vae_dtype, device, path)
+    text_encoder = fill_text(text, tensors(text_names), dtype, device, path)
+    spec = _file_spec(header, vae_shape)
+    return check_fit(Networks(spec, tokens.clip(), text_encoder, unet, vae, device), path)
+
+
+def describe(lacking: list[str]) -> str:
+    """The family as the nearest one, and what a file lacks of it: part of a message."""
+    return f"sd1, of whose {len(MARKS)} marks {len(lacking)} are missing: {', '.join(lacking[:4])}"
+
+
+def _hyperparameters(header: Header, path: Path) -> tuple[ldm.UNetShape, ldm.VaeShape, dict[str, Any]]:
+    try:
+        return ldm.unet_shape(header.tensors), ldm.vae_shape(header.tensors), text_config(header)
+    except KeyError as error:
+        raise CheckpointError(f"{path}: looks like sd1, but tensor {error} is missing") from error
+    except (IndexError, ValueError) as error:
+        raise CheckpointError(f"{path}: looks like sd1, but a tensor's shape is not one of sd1's ({error})") from error
+
+
+def _file_spec(header: Header, shape: ldm.VaeShape) -> Spec:
+    factor = 2 ** (len(shape.channels) - 1)
     side = 64 * factor
-    spec = Spec(
+    return Spec(
         name="sd1",
         prediction=_PREDICTIONS.get(header.metadata.get("modelspec.prediction_type", ""), "epsilon"),
-        latent_channels=vae_shape.latent_channels,
+        latent_channels=shape.latent_channels,
         latent_factor=factor,
         native_size=(side, side),
     )
-    return Networks(spec, tokens.clip(), text, unet, vae, device)
 
 
 def unet_config(shape: ldm.UNetShape) -> dict[str, Any]:
@@ -167,105 +181,3 @@ def groups_of(widths: tuple[int, ...]) -> int:
     while any(width % groups for width in widths):
         groups //= 2
     return groups
-
-
-def _load_folder(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
-    if not (path / "model_index.json").is_file():
-        raise CheckpointError(f"{path}: a folder without model_index.json is not a diffusers model; nearest: sd1")
-    configs = {part: _read_json(path / part / "config.json") for part in ("unet", "vae", "text_encoder")}
-    kind = configs["vae"].get("_class_name", "AutoencoderKL")
-    if kind not in _VAES or configs["unet"].get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
-        raise CheckpointError(f"{path}: of no family that is known (its autoencoder is a {kind}); nearest: sd1")
-    parts = {}
-    for name in configs:
-        source = open_part(path / name)
-        parts[name] = {key: source.get(key) for key in source}
-    unet = _fill(UNet2DConditionModel, configs["unet"], parts["unet"], dtype, device, path / "unet")
-    vae = _fill(_VAES[kind], configs["vae"], parts["vae"], vae_dtype, device, path / "vae")
-    text = _fill_text(configs["text_encoder"], parts["text_encoder"], dtype, device, path / "text_encoder")
-    return Networks(_folder_spec(path, unet, vae), tokens.from_folder(path / "tokenizer"), text, unet, vae, device)
-
-
-def _folder_spec(path: Path, unet: Any, vae: Any) -> Spec:
-    scheduler = _read_json(path / "scheduler" / "scheduler_config.json")
-    levels = vae.config.get("encoder_block_out_channels") or vae.config.block_out_channels
-    factor = 2 ** (len(levels) - 1)
-    side = unet.config.sample_size * factor
-    return Spec(
-        name="sd1",
-        prediction=scheduler.get("prediction_type", "epsilon"),
-        latent_channels=vae.config.latent_channels,
-        latent_factor=factor,
-        scaling_factor=vae.config.scaling_factor,
-        shift_factor=getattr(vae.config, "shift_factor", None) or 0.0,
-        native_size=(side, side),
-        betas=(
-            scheduler.get("beta_start", 0.00085),
-            scheduler.get("beta_end", 0.012),
-            scheduler.get("beta_schedule", "scaled_linear"),
-            scheduler.get("num_train_timesteps", 1000),
-        ),
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: is missing; a diffusers model needs it") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: can't be read ({error})") from error
-
-
-def _fill(
-    kind: type[nn.Module], config: Mapping[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype,
-    device: torch.device, path: Path,
-) -> nn.Module:  # fmt: skip
-    """Build on ``meta``, check names and shapes, and put the tensors in their places without a copy."""
-    with torch.device("meta"):
-        model = kind.from_config(dict(config))  # pyright: ignore[reportAttributeAccessIssue]
-    return _assign(model, tensors, dtype, device, path)
-
-
-def _fill_text(
-    config: Mapping[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
-) -> nn.Module:
-    """The text encoder; its names' ``text_model.`` comes and goes with transformers' versions."""
-    notes = ("architectures", "torch_dtype", "dtype", "transformers_version")
-    known = {k: v for k, v in config.items() if k not in notes}
-    with torch.device("meta"):
-        model = CLIPTextModel(CLIPTextConfig(**known))
-    prefix = "text_model." if any(n.startswith("text_model.") for n in model.state_dict()) else ""
-    named = {prefix + n.removeprefix("text_model."): t for n, t in tensors.items() if not n.endswith("position_ids")}
-    return _assign(model, named, dtype, device, path)
-
-
-def _assign(
-    model: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
-) -> nn.Module:
-    wanted = model.state_dict()
-    lacking, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if lacking or unknown:
-        raise CheckpointError(
-            f"{path}: {len(lacking)} tensors are missing and {len(unknown)} unknown for {type(model).__name__}: "
-            + ", ".join((lacking + unknown)[:4])
-        )
-    ready = {}
-    for name, target in wanted.items():
-        tensor = tensors.pop(name)  # dropped when converted, so that file and network are not in memory both
-        if tensor.shape != target.shape and tensor.numel() == target.numel():
-            tensor = tensor.reshape(target.shape)
-        if tensor.shape != target.shape:
-            raise CheckpointError(f"{path}: {name} is {tuple(tensor.shape)}, not {tuple(target.shape)}")
-        ready[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
-    model.load_state_dict(ready, assign=True)
-    _make_position_ids(model, device)
-    return model.eval().requires_grad_(False)
-
-
-def _make_position_ids(model: nn.Module, device: torch.device) -> None:
-    """The one buffer that no file holds: CLIP's position numbers."""
-    for module in model.modules():
-        ids = getattr(module, "position_ids", None)
-        if isinstance(ids, Tensor) and ids.is_meta:
-            module.position_ids = torch.arange(ids.shape[-1], device=device).expand(ids.shape)

@@ -71,11 +71,11 @@ def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip:
     """
     tokenizer, device = networks.tokenizer, networks.device
     chunks = chunks_of(tokenizer, segments)
-    ids = torch.full((len(chunks), CHUNK + 2), tokenizer.eos, dtype=torch.long)
+    ids = torch.full((len(chunks), CHUNK + 2), tokenizer.pad, dtype=torch.long)
     weights = torch.ones(len(chunks), CHUNK + 2)
     ids[:, 0] = tokenizer.bos
     for row, chunk in enumerate(chunks):
-        ids[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.ids, dtype=torch.long)
+        ids[row, 1 : 2 + len(chunk.ids)] = torch.tensor([*chunk.ids, tokenizer.eos], dtype=torch.long)
         weights[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights)
     states = _states(networks.text_encoder, ids.to(device), clip_skip)
     return emphasize(states, weights.to(device)).reshape(1, -1, states.shape[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -19,12 +20,32 @@ _VOCABULARY = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
 _PIECES = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
 
-class ClipTokenizer:
-    """Text to token ids, the ids of transformers' CLIPTokenizer."""
+@dataclass(frozen=True)
+class Special:
+    """The tokens that begin and end a text and fill its rest."""
 
-    def __init__(self, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> None:
+    bos: str = BOS
+    eos: str = EOS
+    pad: str = EOS
+
+
+class ClipTokenizer:
+    """Text to token ids, the ids of transformers' CLIPTokenizer.
+
+    ``bos``, ``eos`` and ``pad`` are the ids that begin, end and fill a text; ``comma`` is -1 if there is none;
+    ``size`` is one more than the greatest id.
+    """
+
+    def __init__(
+        self, vocabulary: dict[str, int], merges: list[tuple[str, str]], special: Special | None = None
+    ) -> None:
+        special = special or Special()
         model = models.BPE(
-            vocab=vocabulary, merges=merges, unk_token=EOS, continuing_subword_prefix="", end_of_word_suffix="</w>"
+            vocab=vocabulary,
+            merges=merges,
+            unk_token=special.eos,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
         )
         self._tokenizer = Tokenizer(model)
         self._tokenizer.normalizer = normalizers.Sequence(
@@ -36,9 +57,10 @@ class ClipTokenizer:
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
-        self._tokenizer.add_special_tokens([BOS, EOS])
-        self.bos, self.eos = vocabulary[BOS], vocabulary[EOS]
+        self._tokenizer.add_special_tokens([special.bos, special.eos])
+        self.bos, self.eos, self.pad = (vocabulary[token] for token in (special.bos, special.eos, special.pad))
         self.comma = vocabulary.get(",</w>", -1)
+        self.size = max(vocabulary.values()) + 1
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text, without start and end.
@@ -47,6 +69,10 @@ class ClipTokenizer:
         [320, 736, 3055]
         """
         return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def save(self, folder: Path) -> None:
+        """Write ``vocab.json`` and ``merges.txt`` into a folder that is there, as :func:`from_folder` reads them."""
+        self._tokenizer.model.save(str(folder))
 
 
 @functools.cache
@@ -80,9 +106,24 @@ def from_folder(folder: Path) -> ClipTokenizer:
         pairs = [(a, b) for a, b in merges]
         if unknown := {piece for a, b in pairs for piece in (a, b, a + b)} - vocabulary.keys():
             raise ValueError(f"{len(unknown)} pieces of merges are not in the vocabulary")
-        return ClipTokenizer(vocabulary, pairs)
+        return ClipTokenizer(vocabulary, pairs, _special(folder))
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise CheckpointError(f"{folder}: the tokenizer's files can't be read ({error})") from error
+
+
+def _special(folder: Path) -> Special:
+    """The tokens that ``tokenizer_config.json`` or ``special_tokens_map.json`` names; CLIP's where neither does."""
+    named = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / file).is_file():
+            named |= json.loads((folder / file).read_text(encoding="utf-8"))
+    words = {}
+    for role in ("bos", "eos", "pad"):
+        token = named.get(f"{role}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if token is not None:
+            words[role] = token
+    return Special(**{"pad": words.get("eos", EOS)} | words)
 
 
 def _byte_symbols() -> list[str]:

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from sfumato.errors import CheckpointError
+from sfumato.weights.header import Header, TensorInfo, header_of, refusing
 
 #: Bytes that are handed out of one mapping of a file.
 WINDOW = 128 * 2**20
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """What a header says of one tensor: the file's name for its type (``F16``, ``BF16``, ...) and its shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Header:
-    """All tensors of a checkpoint, and the file's metadata."""
-
-    tensors: Mapping[str, TensorInfo]
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class TensorSource:
@@ -47,11 +31,10 @@ class TensorSource:
         self._home: dict[str, int] = {}
         self._handed = 0
         for index, file in enumerate(self._files):
-            metadata |= file.metadata() or {}
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                part = file.get_slice(name)
-                tensors[name] = TensorInfo(part.get_dtype(), tuple(part.get_shape()))
-                self._home[name] = index
+            header = header_of(file)
+            tensors |= header.tensors
+            metadata |= header.metadata
+            self._home |= dict.fromkeys(header.tensors, index)
         self.header = Header(tensors, metadata)
 
     def get(self, name: str) -> Tensor:
@@ -59,8 +42,14 @@ class TensorSource:
 
         A mapping's pages stay resident for as long as any tensor of it lives. So the file is mapped anew every
         ``WINDOW`` bytes, and tensors that are converted and dropped give their pages back on the way.
+
+        Raises:
+            CheckpointError: the source has no such tensor, or is closed.
         """
-        index = self._home[name]
+        index = self._home.get(name)
+        if index is None or not self._files:
+            reason = "there is no such tensor" if self._files else "the file is closed"
+            raise CheckpointError(f"{', '.join(map(str, self.paths))}: {name}: {reason}")
         tensor = self._files[index].get_tensor(name)
         self._handed += tensor.nbytes
         if self._handed >= WINDOW:
@@ -68,22 +57,32 @@ class TensorSource:
             self._files[index] = _open(self.paths[index])
         return tensor
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors."""
+        return tuple(self.header.tensors)
+
+    def close(self) -> None:
+        """Let go of the files. Tensors that were handed out stay valid; they hold their own mapping."""
+        self._files = []
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.header.tensors)
 
 
 def _open(path: Path) -> safe_open:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
-    try:
+    with refusing(path):
         return safe_open(path, framework="pt", device="cpu")
-    except SafetensorError as error:
-        size = path.stat().st_size
-        raise CheckpointError(
-            f"{path}: not a whole safetensors file ({size} bytes; {error}); copy or download it again"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def open_source(path: Path) -> TensorSource:
+    """The weights in a ``.safetensors`` file, behind a shards' index, or in one folder of a diffusers model.
+
+    Raises:
+        CheckpointError: there is nothing to read, or it is damaged.
+    """
+    if path.is_dir():
+        return open_part(path)
+    return TensorSource(*_shards(path)) if path.suffix == ".json" else TensorSource(path)
 
 
 def open_part(folder: Path) -> TensorSource:

@@ -81,3 +81,9 @@ def test_a_missing_model_names_the_nearest_and_the_folders(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match="there are: stable-universe, dreamlike"):
         find("zzz", [tmp_path])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 5000, "~nobody-of-this-name/m", "a\0b"])
+def test_what_can_be_no_path_is_a_missing_model(tmp_path, name):
+    with pytest.raises(CheckpointError, match="is not there: neither a file nor a name in"):
+        find(name, [tmp_path])

@@ -201,3 +201,16 @@ def test_clip_skip_is_transformers_hidden_state_with_the_final_norm(networks, sk
 def test_clip_skip_beyond_the_layers_is_refused(networks):
     with pytest.raises(RequestError, match=r"clip_skip is 5, .* 4 layers; give 1 to 4"):
         encode(networks, [("a cat", 1.0)], clip_skip=5)
+
+
+@torch.no_grad()
+def test_a_text_is_filled_with_the_tokenizers_own_padding(networks):
+    """As in Stable Diffusion 2: one end, then "!"."""
+    padded = copy.copy(networks.tokenizer)
+    padded.pad = 0
+    full = [3055] * 75
+    rows = torch.tensor([[49406, *full, 49407], [49406, 320, 2368, 49407, *[0] * 73]])
+
+    out = encode(SimpleNamespace(**vars(networks) | {"tokenizer": padded}), [("apple " * 75 + "a cat", 1.0)])
+
+    torch.testing.assert_close(out[0], networks.text_encoder(rows).last_hidden_state.reshape(-1, 32), rtol=0, atol=1e-6)

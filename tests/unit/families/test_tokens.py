@@ -128,3 +128,42 @@ def test_damaged_files_are_named(tmp_path, vocabulary, merges):
 
     with pytest.raises(CheckpointError, match="tokenizer's files can't be read"):
         tokens.from_folder(tmp_path)
+
+
+def _write_small(folder, **special):
+    words = ["!", "a</w>", tokens.BOS, tokens.EOS, "<s>", "</s>"]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    for file, content in special.items():
+        (folder / f"{file}.json").write_text(json.dumps(content))
+    return tokens.from_folder(folder)
+
+
+def _specials(tokenizer):
+    return tokenizer.bos, tokenizer.eos, tokenizer.pad
+
+
+def test_special_tokens_are_those_that_the_model_names(tmp_path):
+    assert _specials(_write_small(tmp_path)) == (2, 3, 3)
+    assert _specials(_write_small(tmp_path, special_tokens_map={"pad_token": {"content": "!"}})) == (2, 3, 0)
+    own = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": None}
+    assert _specials(_write_small(tmp_path, tokenizer_config=own)) == (4, 5, 5)
+
+
+def test_a_special_token_that_is_in_no_vocabulary(tmp_path):
+    with pytest.raises(CheckpointError, match=r"tokenizer's files can't be read.*<pad>"):
+        _write_small(tmp_path, tokenizer_config={"pad_token": "<pad>"})
+
+
+def test_size_is_one_more_than_the_greatest_id(tmp_path):
+    assert tokens.clip().size == 49408
+    assert _write_small(tmp_path).size == 6
+
+
+def test_saved_files_are_the_ones_that_are_read(tmp_path):
+    tokens.clip().save(tmp_path)
+    own = tokens.from_folder(tmp_path)
+
+    assert json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8")) == _published()[0]
+    for text in TEXTS:
+        assert own.ids(text) == tokens.clip().ids(text)

@@ -8,8 +8,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from checkpoints import make_networks
 
+from sfumato.weights.header import TensorInfo
 from sfumato.weights.keymaps import ldm, ldm_names
-from sfumato.weights.source import TensorInfo
 
 SHAPE = ldm.UNetShape(
     channels=(320, 640, 1280, 1280),

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from sfumato.errors import CheckpointError
-from sfumato.weights.source import TensorInfo, TensorSource, open_part
+from sfumato.weights.header import TensorInfo
+from sfumato.weights.source import TensorSource, open_part, open_source
 
 
 @pytest.fixture
@@ -171,3 +172,30 @@ def test_a_large_file_is_handed_out_of_several_mappings(tmp_path, monkeypatch):
     assert len({tensor.untyped_storage().data_ptr() for tensor in kept}) > 1
     for k, tensor in enumerate(kept):
         torch.testing.assert_close(tensor, tensors[f"t{k}"], rtol=0, atol=0)
+
+
+def test_one_door_for_files_indices_and_folders(tmp_path, path):
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    _write_shards(folder, {"x": "d-1.safetensors", "y": "d-2.safetensors"})
+
+    assert set(open_source(path)) == {"a.weight", "a.bias", "ids", "b"}
+    assert set(open_source(folder)) == set(open_source(next(folder.glob("*.json")))) == {"x", "y"}
+
+
+def test_names_are_all_there_and_an_unknown_one_is_an_error(path, tensors):
+    source = open_source(path)
+
+    assert set(source.names()) == set(tensors)
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: absent: there is no such tensor"):
+        source.get("absent")
+
+
+def test_tensors_outlive_their_source(path, tensors):
+    source = open_source(path)
+    kept = source.get("a.weight")
+    source.close()
+
+    torch.testing.assert_close(kept, tensors["a.weight"], rtol=0, atol=0)
+    with pytest.raises(CheckpointError, match="the file is closed"):
+        source.get("a.bias")

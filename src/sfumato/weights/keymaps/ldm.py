@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sfumato.weights.source import TensorInfo
+from sfumato.weights.header import TensorInfo
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."

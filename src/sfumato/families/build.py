@@ -1,0 +1,146 @@
+"""Networks from configurations and tensors: built on ``meta``, where they take no memory, and filled without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from sfumato.errors import CheckpointError
+from sfumato.families.base import Networks
+
+#: Options of a UNet that need more input than latents, a time and words, and the values that do not.
+_PLAIN: Mapping[str, tuple[str | None, ...]] = {
+    "addition_embed_type": (None, "text"),
+    "class_embed_type": (None,),
+    "encoder_hid_dim_type": (None,),
+    "time_cond_proj_dim": (None,),
+}
+#: In a configuration, but said of the file and not of the network.
+_NOTES = ("architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path")
+#: In some files beside the text encoder proper: position numbers, and what only images need.
+_TEXT_EXTRAS = ("position_ids", "text_projection.weight", "logit_scale")
+
+
+def build(make: Callable[[], Any], path: Path) -> Any:
+    """The network that ``make`` builds, without memory for its weights.
+
+    Raises:
+        CheckpointError: the libraries refuse the configuration.
+    """
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception as error:  # noqa: BLE001 - the libraries' own errors have no narrower base in common
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: no network can be built from its configuration: {reason}") from error
+
+
+def fill(
+    model: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
+) -> nn.Module:
+    """The network in ``eval`` mode with these tensors as its weights, each copied only if its type or device differs.
+
+    Args:
+        tensors: by the network's names; emptied on the way, so that file and network are not in memory both.
+        path: for messages.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown, or of wrong shape or type.
+    """
+    wanted = model.state_dict()
+    _check_names(wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys(), model, path)
+    ready = {}
+    for name, target in wanted.items():
+        tensor = _fitted(name, tensors.pop(name), target, path)
+        ready[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
+    model.load_state_dict(ready, assign=True)
+    _make_position_ids(model, device)
+    if empty := [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]:
+        raise CheckpointError(f"{path}: a {type(model).__name__} with {', '.join(empty[:3])} can't be filled")
+    return model.eval().requires_grad_(False)
+
+
+def fill_text(
+    config: Mapping[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
+) -> nn.Module:
+    """CLIP's text encoder; its names' ``text_model.`` comes and goes with files and with transformers' versions."""
+    known = {k: v for k, v in config.items() if k not in _NOTES}
+    model = build(lambda: CLIPTextModel(CLIPTextConfig(**known)), path)
+    prefix = "text_model." if any(n.startswith("text_model.") for n in model.state_dict()) else ""
+    named = {}
+    for name in list(tensors):
+        tensor = tensors.pop(name)
+        if not name.endswith(_TEXT_EXTRAS):
+            named[prefix + name.removeprefix("text_model.")] = tensor
+    return fill(model, named, dtype, device, path)
+
+
+def check_fit(networks: Networks, path: Path) -> Networks:
+    """The same networks, if they can draw together.
+
+    Raises:
+        CheckpointError: one gives what the next can't take, or the UNet wants input of another kind.
+    """
+    unet, text = networks.unet.config, networks.text_encoder.config
+    latent, tokenizer = networks.spec.latent_channels, networks.tokenizer
+    if unet.in_channels != latent:
+        special = {2 * latent: ", as for editing by words", 2 * latent + 1: ", as for inpainting"}
+        raise CheckpointError(
+            f"{path}: its UNet takes {unet.in_channels} channels and a latent has {latent}"
+            f"{special.get(unet.in_channels, '')}; words alone can't be drawn with it"
+        )
+    for option, plain in _PLAIN.items():
+        if (value := getattr(unet, option, None)) not in plain:
+            raise CheckpointError(f"{path}: its UNet's {option} is {value!r}, which is of no family that is known")
+    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != text.hidden_size:
+        raise CheckpointError(
+            f"{path}: its text encoder gives {text.hidden_size} numbers a word and its UNet takes "
+            f"{unet.cross_attention_dim}; they are not of one model"
+        )
+    if tokenizer.size > text.vocab_size:
+        raise CheckpointError(
+            f"{path}: its tokenizer has {tokenizer.size} tokens and its text encoder {text.vocab_size}; "
+            "the model's own vocab.json and merges.txt belong in its folder tokenizer"
+        )
+    if text.max_position_embeddings < networks.spec.context_length:
+        raise CheckpointError(
+            f"{path}: its text encoder reads {text.max_position_embeddings} tokens, not {networks.spec.context_length}"
+        )
+    return networks
+
+
+def _check_names(lacking: set[str], unknown: set[str], model: nn.Module, path: Path) -> None:
+    said = [
+        f"{len(names)} {what} for {type(model).__name__}, such as {', '.join(sorted(names)[:3])}"
+        for names, what in ((lacking, "missing"), (unknown, "unknown"))
+        if names
+    ]
+    if said:
+        raise CheckpointError(f"{path}: tensors do not match: {'; '.join(said)}")
+
+
+def _fitted(name: str, tensor: Tensor, target: Tensor, path: Path) -> Tensor:
+    """The tensor in the network's shape: a linear layer and a convolution of 1x1 hold the same numbers."""
+    if tensor.is_floating_point() != target.is_floating_point():
+        raise CheckpointError(f"{path}: {name} is of type {tensor.dtype}, which is not a weight's")
+    if _matrix(tensor.shape) != _matrix(target.shape):
+        raise CheckpointError(f"{path}: {name} is {tuple(tensor.shape)}, not {tuple(target.shape)}")
+    return tensor.reshape(target.shape)
+
+
+def _matrix(shape: torch.Size) -> tuple[int, ...]:
+    return tuple(shape[:2]) if shape[2:] == (1, 1) else tuple(shape)
+
+
+def _make_position_ids(model: nn.Module, device: torch.device) -> None:
+    """The one buffer that no file holds: CLIP's position numbers."""
+    for module in model.modules():
+        ids = getattr(module, "position_ids", None)
+        if isinstance(ids, Tensor) and ids.is_meta:
+            module.position_ids = torch.arange(ids.shape[-1], device=device).expand(ids.shape)
