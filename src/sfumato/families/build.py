@@ -36,7 +36,7 @@ def build(make: Callable[[], Any], path: Path) -> Any:
     try:
         with torch.device("meta"):
             return make()
-    except Exception as error:  # noqa: BLE001 - the libraries' own errors have no narrower base in common
+    except Exception as error:  # the libraries' own errors have no narrower base in common
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: no network can be built from its configuration: {reason}") from error
 
