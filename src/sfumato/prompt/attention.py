@@ -12,15 +12,18 @@ _FACTORS = {"(": 1.1, "[": 1 / 1.1}
 _PARTNERS = {")": "(", "]": "["}
 
 _TOKEN = re.compile(
-    r"(?P<escape>\\[()\[\]\\])|\\|\(|\[|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|\)|\]|(?P<plain>[^\\()\[\]:]+)|:"
+    r"(?P<escape>\\[()\[\]\\]?)|\(|\[|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|\)|\]|(?P<plain>[^\\()\[\]:]+)|:"
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
 
 Segment = tuple[str, float]
 
 
 def parse_attention(text: str) -> list[Segment]:
     """Split a text into runs of equal weight; brackets that are not closed end with the text.
+
+    A backslash makes a bracket or a backslash a letter; before anything else it is dropped. A ``BREAK`` within
+    brackets still is one: unlike the web UI, which multiplies its -1 too and so reads it as a word.
 
     >>> parse_attention("an (important) word")
     [('an ', 1.0), ('important', 1.1), (' word', 1.0)]
@@ -38,7 +41,7 @@ def parse_attention(text: str) -> list[Segment]:
     reader = _Reader()
     for match in _TOKEN.finditer(text):
         reader.take(match)
-    return _merged(reader.finished()) or [("", 1.0)]
+    return _merged(reader.finished() or [("", 1.0)])
 
 
 class _Reader:
@@ -51,8 +54,8 @@ class _Reader:
     def take(self, match: re.Match[str]) -> None:
         """Read one token of ``_TOKEN``; a closing one without its opening one is a letter like any other."""
         token = match.group()
-        if match["escape"]:
-            self._segments.append((token[1], 1.0))
+        if match["escape"] is not None:
+            self._segments.append((token[1:], 1.0))
         elif token in self._opened:
             self._opened[token].append(len(self._segments))
         elif not self._closes(token, _number(match["weight"])):
@@ -87,22 +90,21 @@ def _number(text: str | None) -> float | None:
 
 
 def _with_breaks(text: str) -> list[Segment]:
-    out: list[Segment] = []
-    for index, part in enumerate(_BREAK.split(text)):
-        if index:
-            out.append(BREAK)
-        out.append((part, 1.0))
+    """The text as segments, parted at each ``BREAK``, which takes the white space around it along."""
+    first, *others = _BREAK.split(text)
+    out: list[Segment] = [(first.rstrip() if others else first, 1.0)]
+    for index, part in enumerate(others, start=1):
+        part = part.lstrip()
+        out += [BREAK, (part.rstrip() if index < len(others) else part, 1.0)]
     return out
 
 
 def _merged(segments: Iterable[Segment]) -> list[Segment]:
-    """Runs of equal weight joined, empty ones dropped."""
+    """Runs of equal weight joined; a break joins nothing."""
     out: list[Segment] = []
     for text, weight in segments:
-        if (text, weight) == BREAK:
-            out.append(BREAK)
-        elif out and out[-1] != BREAK and out[-1][1] == weight:
+        if out and BREAK not in (out[-1], (text, weight)) and out[-1][1] == weight:
             out[-1] = (out[-1][0] + text, weight)
-        elif text:
+        else:
             out.append((text, weight))
     return out

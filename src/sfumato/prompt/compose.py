@@ -9,7 +9,7 @@ from sfumato.prompt.attention import Segment, parse_attention
 from sfumato.prompt.schedule import schedule
 
 _AND = re.compile(r"\bAND\b")
-_WEIGHT = re.compile(r"(\s*.*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*", re.DOTALL)
+_WEIGHT = re.compile(r"\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*")
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ def split_and(text: str) -> list[tuple[str, float]]:
     >>> split_and("a cat :1.2 AND a dog AND a penguin :2.2")
     [('a cat', 1.2), (' a dog', 1.0), (' a penguin', 2.2)]
     """
-    out = []
-    for part in _AND.split(text):
-        match = _WEIGHT.fullmatch(part)
-        body, weight = (match[1], match[2]) if match else (part, None)
-        out.append((body, 1.0 if weight is None else float(weight)))
-    return out
+    return [_weighted(part) for part in _AND.split(text)]
+
+
+def _weighted(part: str) -> tuple[str, float]:
+    body, colon, tail = part.rpartition(":")
+    weight = _WEIGHT.fullmatch(tail) if colon else None
+    return (part.rstrip(), 1.0) if weight is None else (body.rstrip(), float(weight[1]))
 
 
 def plan(prompt: str, steps: int) -> PromptPlan:

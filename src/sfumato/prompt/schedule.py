@@ -1,7 +1,8 @@
 """Prompts that change while a picture is made: ``[from:to:when]``, ``[a|b]``. The web UI's rules.
 
 The text is read once with a stack of open brackets. A bracket that finds its partner is a group; one that does not
-is a letter like any other. So nothing is ever a syntax error.
+is a letter like any other. A bar that parts no alternatives, or a backslash with nothing after it, makes the whole text
+literal: it is then what it says at every step. So nothing is ever a syntax error.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
-_PIECE = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]+|\\", re.DOTALL)
+_PIECE = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]+|\\")
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*")
 
 
@@ -36,6 +38,8 @@ class _Alternate:
 
 _Item = str | _Scheduled | _Alternate | _Group
 _CLOSED = {")": "(", "]": "["}
+#: What is left of these after reading makes the whole text literal, as the web UI has it.
+_ERRORS = {"|", "\\"}
 
 
 def schedule(text: str, steps: int, hires_steps: int | None = None) -> list[tuple[int, str]]:
@@ -53,8 +57,10 @@ def schedule(text: str, steps: int, hires_steps: int | None = None) -> list[tupl
     >>> schedule("a [b:1.5] c", 10, hires_steps=10)
     [(5, 'a  c'), (10, 'a b c')]
     """
-    items = _parse(text)
     total = steps if hires_steps is None else hires_steps
+    items = _parse(text)
+    if any(isinstance(item, str) and item in _ERRORS for item in _walk(items)):
+        return [(total, text)]
     share_offset, step_offset = (0.0, 0) if hires_steps is None else (1.0, steps)
 
     def at(when: str) -> int:
@@ -65,7 +71,7 @@ def schedule(text: str, steps: int, hires_steps: int | None = None) -> list[tupl
     for item in _walk(items):
         if isinstance(item, _Scheduled):
             ends.add(at(item.when))
-        else:
+        elif isinstance(item, _Alternate):
             ends.update(range(1, total + 1))
     return [(end, _text_at(items, end, at)) for end in sorted(e for e in ends if e >= 1)]
 
@@ -80,9 +86,8 @@ def _parse(text: str) -> list[_Item]:
             stack[-1].items += _closed(group, piece)
         else:
             stack[-1].items.append(piece)
-    while len(stack) > 1:
-        group = stack.pop()
-        stack[-1].items += [group.bracket, *group.items]
+    for unclosed in stack[1:]:
+        stack[0].items += [unclosed.bracket, *unclosed.items]
     return stack[0].items
 
 
@@ -112,29 +117,31 @@ def _split(items: list[_Item], mark: str) -> list[list[_Item]]:
     return parts
 
 
-def _walk(items: list[_Item]) -> Iterator[_Scheduled | _Alternate]:
-    for item in items:
+def _walk(items: list[_Item]) -> Iterator[_Item]:
+    """All items, in no order, however deep they lie."""
+    todo = [*items]
+    while todo:
+        item = todo.pop()
+        yield item
         if isinstance(item, _Scheduled):
-            yield item
-            yield from _walk(item.before)
-            yield from _walk(item.after)
+            todo += [*item.before, *item.after]
         elif isinstance(item, _Alternate):
-            yield item
-            for option in item.options:
-                yield from _walk(option)
+            todo += chain.from_iterable(item.options)
         elif isinstance(item, _Group):
-            yield from _walk(item.items)
+            todo += item.items
 
 
 def _text_at(items: list[_Item], step: int, at: Callable[[str], int]) -> str:
-    out = []
-    for item in items:
+    out: list[str] = []
+    todo = items[::-1]
+    while todo:
+        item = todo.pop()
         if isinstance(item, str):
             out.append(item)
         elif isinstance(item, _Scheduled):
-            out.append(_text_at(item.before if step <= at(item.when) else item.after, step, at))
+            todo += reversed(item.before if step <= at(item.when) else item.after)
         elif isinstance(item, _Alternate):
-            out.append(_text_at(item.options[(step - 1) % len(item.options)], step, at))
+            todo += reversed(item.options[(step - 1) % len(item.options)])
         else:
-            out.append(_text_at(item.items, step, at))
+            todo += reversed(item.items)
     return "".join(out)

@@ -25,6 +25,20 @@ TEN = {
     "[a:b:c:3]": [(10, "[a:b:c:3]")],
     "[a:b:0]": [(10, "b")],
     "[a:b:99]": [(10, "a")],
+    "[a:b:-1]": [(10, "b")],
+    "[a:b:.05]": [(10, "b")],
+    "[a:b:1e3]": [(10, "a")],
+    "[a:b:1.0]": [(10, "a")],
+    "[a:b:x]": [(10, "[a:b:x]")],
+    "[a:b: 3 ]c": [(3, "ac"), (10, "bc")],
+    "a [b : c : 1] d": [(1, "a b  d"), (10, "a  c  d")],
+    "[::3]": [(3, ""), (10, "")],
+    "([a:b:3]:1.2)": [(3, "(a:1.2)"), (10, "(b:1.2)")],
+    "[(a:b):c:3]": [(3, "(a:b)"), (10, "c")],
+    r"[a\:b:c:3]": [(3, r"a\:b"), (10, "c")],
+    "[[a|b]:c:2]": [(1, "a"), (2, "b"), *((k, "c") for k in range(3, 11))],
+    "[a|[b:c:4]]": [(1, "a"), (2, "b"), (3, "a"), (4, "b"), *((k, "ac"[k % 2 == 0]) for k in range(5, 11))],
+    "[|]": [(k, "") for k in range(1, 11)],
 }
 
 
@@ -43,6 +57,21 @@ def test_as_the_web_ui(text):
 )
 def test_second_pass(text, expected):
     assert schedule(text, 10, hires_steps=10) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a | b [c:d:3]", "[a|b:3] [c:d:3]", "(a|b) [c:d:3]", "[c:d:3] a\\", "[c:d:3] \\\n", "[c:d:3] [e|f"]
+)
+def test_a_syntax_error_makes_the_whole_text_literal(text):
+    assert schedule(text, 10) == [(10, text)]
+
+
+def test_long_and_deep_texts_take_no_time():
+    depth = 3000
+
+    assert schedule("[a:" * depth + "b" + ":3]" * depth, 10) == [(3, "a"), (10, "b")]
+    assert schedule("(" * depth + "[a|b]" + ")" * depth, 1) == [(1, "(" * depth + "a" + ")" * depth)]
+    assert schedule("[" * 50_000, 10) == [(10, "[" * 50_000)]
 
 
 @given(st.text(alphabet="ab[]():|\\ .39", max_size=40), st.integers(1, 30))
