@@ -104,16 +104,17 @@ class Trainer:
         self.average = copy.deepcopy(self.master)
         self.network = copy.deepcopy(self.master).bfloat16()
         self.network.set_attn_processor(AttnProcessor())
+        self.forward = torch.compile(self.network)
         self.optimizer = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
         self.abar = alphas_cumprod()
 
     def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> float:
         """One optimizer step; returns the loss."""
-        t = (1000 * torch.rand(len(latent), generator=g) ** 0.7).long().clamp(0, 999)
+        t = torch.randint(0, 1000, (len(latent),), generator=g)
         noise = torch.randn(latent.shape, generator=g)
         a, s = self.abar[t].sqrt()[:, None, None, None], (1 - self.abar[t]).sqrt()[:, None, None, None]
         noisy = (a * latent + s * noise).bfloat16().contiguous(memory_format=torch.channels_last)
-        v = self.network(noisy, t, words.bfloat16()).sample.float()
+        v = self.forward(noisy, t, words.bfloat16()).sample.float()
         loss = (v - (a * noise - s * latent)).square().mean()
         loss.backward()
         for slow, fast in zip(self.master.parameters(), self.network.parameters(), strict=True):
@@ -141,8 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
-    parser.add_argument("--steps", type=int, default=20000)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--latents", type=Path, help="the folder of shards")
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=7e-4)
     args = parser.parse_args()
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
@@ -150,8 +152,7 @@ def main() -> None:
     load_state(args.work / "text_encoder.pt", model=words_model)
     words_model = words_model.bfloat16()
     pool = pictures.pool(args.work, args.subjects)
-    everything = len(pictures.pool(args.work))
-    bank = Bank(args.work / f"latents-{everything}", pictures.subjects(args.work), {s.row for s in pool})
+    bank = Bank(args.latents, pictures.subjects(args.work), {s.row for s in pool})
     trainer, start, mean = Trainer(args.lr), 0, 1.0
     path = args.work / f"unet-{len(pool)}.pt"
     if path.exists():

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from sfumato.request import MAX_STEPS
+
 _SIZE = re.compile(r"\s*(\d+)\s*(?:[xX×]\s*(\d+)\s*)?")
 
 
@@ -22,6 +24,17 @@ def parse_size(value: object) -> str:
     return f"{int(match[1])}x{int(match[2] or match[1])}"
 
 
+def _no_switch(value: object) -> object:
+    """YAML reads ``yes``, ``no``, ``on`` and ``off`` as switches, which Python would count as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")  # noqa: TRY004  pydantic reports only ValueError
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+Real = Annotated[float, BeforeValidator(_no_switch)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,11 +44,11 @@ class ModelSettings(_Section):
 
     type: Annotated[str, Field(min_length=1)] = "stable-universe"
     resolution: Annotated[str, BeforeValidator(parse_size)] = "512x512"
-    steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    steps: Annotated[Whole, Field(ge=1, le=MAX_STEPS)] = 50
     sampler: str | None = None
     scheduler: str | None = None
-    cfg_scale: Annotated[float, Field(ge=0, le=100)] = 7.0
-    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    cfg_scale: Annotated[Real, Field(ge=0, le=100)] = 7.0
+    clip_skip: Annotated[Whole, Field(ge=1, le=12)] = 1
     precision: Literal["autocast", "full", "half", "bf16"] = "autocast"
 
     @property
@@ -60,5 +73,5 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     output: OutputSettings = OutputSettings()
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    threads: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, BeforeValidator(_no_switch)] = None
     models_dir: Annotated[str, Field(min_length=1)] = "models"

@@ -7,6 +7,7 @@ stay in the cache between the first product, the softmax and the second one, and
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ TILE_BYTES = 2 * 2**20
 FEW_KEYS = 256
 #: Products run fastest when the result's width is a multiple of a vector register's 16 numbers.
 LANES = 16
+#: Sums of a row's weights that are far enough from the ends of bfloat16's range.
+SUMS = (2.0**-80, 2.0**100)
+
+Weigh = Callable[[Tensor], Tensor]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, mask: Tensor | None = None) -> Tensor:
@@ -30,12 +35,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, mask:
     Returns:
         (B, H, Lq, D), in the type of ``q``; on a CPU and without gradients a view of a dense (B, Lq, H, D).
     """
-    if q.device.type != "cpu" or mask is not None or torch.is_grad_enabled():
+    ours = q.device.type == "cpu" and q.dtype is torch.bfloat16 and mask is None and not torch.is_grad_enabled()
+    if not ours:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     if k.shape[2] <= FEW_KEYS:
         return _one_product(q * factor, k, v)
-    return _tiled(q * factor, k, v)
+    return _tiled(q, k, v, factor)
 
 
 def _one_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -46,27 +52,46 @@ def _one_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return out.copy_(torch.bmm(weights, flat_v).view(q.shape))
 
 
-def _tiled(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _tiled(q: Tensor, k: Tensor, v: Tensor, factor: float) -> Tensor:
     """One head and at most ``TILE_BYTES`` of scores a thread at a time, in buffers that stay in the cache."""
     batch, heads, rows, width = q.shape
     keys = k.shape[2]
     tile = max(64, min(rows, TILE_BYTES * torch.get_num_threads() // (keys * q.element_size())))
     out = q.new_empty(batch, rows, heads, width).transpose(1, 2)
-    scores, weights = q.new_empty(2, tile, keys)
-    values = q.new_zeros(keys, -(-width // LANES) * LANES)
-    mixed = q.new_empty(tile, values.shape[1])
+    scores = q.new_empty(tile, keys)
+    values = q.new_zeros(keys, -(-(width + 1) // LANES) * LANES)
+    values[:, width] = 1
+    mixed = q.new_empty(rows, values.shape[1])
     for picture in range(batch):
         for head in range(heads):
-            turned = k[picture, head].t()
             values[:, :width] = v[picture, head]
-            for first in range(0, rows, tile):
-                part = q[picture, head, first : first + tile]
-                count = len(part)
-                torch.mm(part, turned, out=scores[:count])
-                torch.softmax(scores[:count], -1, out=weights[:count])
-                torch.mm(weights[:count], values, out=mixed[:count])
-                out[picture, head, first : first + tile] = mixed[:count, :width]
+            _mix(q[picture, head], k[picture, head], values, factor, scores, mixed)
+            torch.div(mixed[:, :width], mixed[:, width : width + 1], out=out[picture, head])
     return out
+
+
+def _mix(q: Tensor, k: Tensor, values: Tensor, factor: float, scores: Tensor, mixed: Tensor) -> None:
+    """One head's weighted values into ``mixed``, not yet divided by the weights' sum, which is a column of it.
+
+    The weights are ``exp(score)`` as it is: a softmax, which looks for each row's greatest score first, takes half as
+    long again. Sums tell whether that overflowed or came near to nothing; if so, the softmax does the head again.
+    """
+    turned, sums = k.t(), mixed[:, k.shape[1]]
+    _mix_tiles(q, turned, values, factor * math.log2(math.e), scores, mixed, torch.exp2_)
+    low, high = torch.aminmax(sums)
+    if SUMS[0] < float(low) and float(high) < SUMS[1]:
+        return
+    _mix_tiles(q, turned, values, factor, scores, mixed, lambda tile: tile.copy_(torch.softmax(tile, -1)))
+
+
+def _mix_tiles(
+    q: Tensor, turned: Tensor, values: Tensor, factor: float, scores: Tensor, mixed: Tensor, weigh: Weigh
+) -> None:
+    for part, target in zip(q.split(len(scores)), mixed.split(len(scores)), strict=True):
+        tile = scores[: len(part)]
+        torch.addmm(tile, part, turned, beta=0, alpha=factor, out=tile)
+        weigh(tile)
+        torch.mm(tile, values, out=target)
 
 
 class FastAttention:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Numbers of the wide middle that are worked on at a time.
-TILE_NUMBERS = 2**20
+#: Numbers of the wide middle that a thread works on at a time.
+TILE_NUMBERS = 2**19
+
+Layer = Callable[[Tensor], Tensor]
 
 
 class TiledFeedForward(nn.Module):
@@ -25,15 +29,23 @@ class TiledFeedForward(nn.Module):
     def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         """(..., C) to (..., C)."""
         layers: Any = self.net
-        first, last = layers[0].proj, layers[2]
-        middle = first.out_features // 2
-        biases = (None, None) if first.bias is None else (first.bias[:middle], first.bias[middle:])
+        value, gate = halves(layers[0].proj)
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
-        parts = []
-        for part in rows.split(max(1, TILE_NUMBERS // middle)):
-            gate = F.gelu(F.linear(part, first.weight[middle:], biases[1]))
-            parts.append(last(F.linear(part, first.weight[:middle], biases[0]).mul_(gate)))
+        tiles = -(-len(rows) * layers[2].in_features // (TILE_NUMBERS * torch.get_num_threads()))
+        parts = [layers[2](value(part).mul_(F.gelu(gate(part)))) for part in rows.chunk(max(1, tiles))]
         return torch.cat(parts).view(*hidden_states.shape[:-1], -1)
+
+
+def halves(layer: Any) -> tuple[Layer, Layer]:
+    """The functions that give the first and the second half of a linear layer's outputs; its own if it has them."""
+    if not isinstance(layer, nn.Linear):
+        return layer.first, layer.second
+    biases = (None, None) if layer.bias is None else layer.bias.chunk(2)
+    first, second = (
+        functools.partial(F.linear, weight=weight, bias=bias)
+        for weight, bias in zip(layer.weight.chunk(2), biases, strict=True)
+    )
+    return first, second
 
 
 def use_tiled_feed_forward(network: nn.Module) -> None:

@@ -7,10 +7,15 @@ import torch
 from sfumato.runtime.attention import FastAttention
 from sfumato.runtime.device import DeviceFacts
 from sfumato.runtime.feed_forward import use_tiled_feed_forward
+from sfumato.runtime.packed import can_pack, pack
 
 
 def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> None:
-    """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks."""
+    """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks.
+
+    On a CPU with fast bfloat16 the UNet's layers of that type get packed weights too, so whatever changes its weights
+    (LoRA, for one) has to do so before: see :func:`sfumato.runtime.packed.pack`.
+    """
     for network in (unet, vae):
         if facts.kind != "mps":
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -18,3 +23,5 @@ def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> 
             network.set_attn_processor(FastAttention())  # pyright: ignore[reportCallIssue]
     if facts.kind == "cpu":
         use_tiled_feed_forward(unet)
+        if facts.bf16 and can_pack():
+            pack(unet)

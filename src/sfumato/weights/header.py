@@ -17,6 +17,8 @@ _OTHER_KINDS = {
     ".gguf": "a GGUF file, and",
     ".onnx": "an ONNX file, and",
 }
+#: Bytes of a text file that its error message shows. A safetensors file begins with a length, which has zeros in it.
+_SHOWN = 24
 
 
 @dataclass(frozen=True)
@@ -72,4 +74,8 @@ def refusing(path: Path) -> Iterator[None]:
 def _why(path: Path, error: SafetensorError) -> str:
     if kind := _OTHER_KINDS.get(path.suffix.lower()):
         return f"is {kind} is not read here; give this model's .safetensors file"
+    with path.open("rb") as file:
+        start = file.read(_SHOWN)
+    if start and start.isascii() and not any(byte < ord(" ") and byte not in b"\t\r\n" for byte in start):
+        return f"text and not a safetensors file (it begins {start.decode('ascii')!r}); download it again"
     return f"not a whole safetensors file ({path.stat().st_size} bytes; {error}); copy or download it again"

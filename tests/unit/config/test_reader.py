@@ -94,3 +94,28 @@ def test_the_root_file_explains_every_key_and_gives_the_defaults():
 
     assert loaded.settings == config.Settings()
     assert "default" not in loaded.sources.values()
+
+
+def test_the_users_own_file_is_read_where_there_is_none_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "home" / "sfumato" / "config.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("model:\n  steps: 11\n")
+    monkeypatch.setattr("sys.platform", "linux")
+
+    assert config.load(None, {"XDG_CONFIG_HOME": str(tmp_path / "home")}, {}).settings.model.steps == 11
+
+    Path("config.yaml").write_text("model:\n  steps: 12\n")
+    assert config.load(None, {"XDG_CONFIG_HOME": str(tmp_path / "home")}, {}).settings.model.steps == 12
+
+
+@pytest.mark.parametrize("text", ["threads: yes\n", "model:\n  steps: on\n", "model:\n  cfg_scale: true\n"])
+def test_a_switch_is_not_a_number(tmp_path, text):
+    with pytest.raises(ConfigError, match=r"should be a number, not true"):
+        config.load(_file(tmp_path, text), {}, {})
+
+
+def test_flags_are_named_as_they_are_typed():
+    sources = config.load(None, {}, {"model.type": "x", "output.dir": "o", "model.steps": 3}).sources
+
+    assert (sources["model.type"], sources["output.dir"], sources["model.steps"]) == ("--model", "--outdir", "--steps")

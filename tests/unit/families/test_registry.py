@@ -81,11 +81,11 @@ def test_a_file_of_no_kind_names_the_nearest_and_what_it_lacks(tmp_path, tensors
         registry.identify(tmp_path / "x.safetensors")
 
 
-@pytest.mark.parametrize(("name", "content"), [("cut.safetensors", b"\x08"), ("text.safetensors", b"hello, world\n")])
+@pytest.mark.parametrize(("name", "content"), [("cut.safetensors", b"\x08"), ("page.safetensors", b"<!doctype>")])
 def test_damage_is_told_before_the_family(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
 
-    with pytest.raises(CheckpointError, match=f"{name}: not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match=f"{name}: .*not a (whole )?safetensors file"):
         registry.identify(tmp_path / name)
 
 

@@ -57,7 +57,7 @@ def test_model_files_of_other_kinds_are_named(tmp_path, ending, what):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 8, b"words, and more words\n", b"\xff" * 100, b"<html></html>" * 9])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 8, b"words\x00words", b"\xff" * 100])
 def test_what_is_no_safetensors_file_is_refused_with_its_size(tmp_path, content):
     (tmp_path / "m.safetensors").write_bytes(content)
 
