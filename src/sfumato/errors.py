@@ -39,6 +39,12 @@ class NumericError(SfumatoError):
     exit_code = 1
 
 
+class OutOfMemoryError(SfumatoError):
+    """The device has not the memory that a picture needs; the message says what to make smaller."""
+
+    exit_code = 1
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """The known names most like ``name``, ready for a message: ``"nearest: 'Euler', 'Euler a'"``, or ``""``.
 

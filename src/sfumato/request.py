@@ -29,7 +29,7 @@ class Txt2ImgRequest:
     seed: int | None = None
     sampler: str | None = None
     scheduler: str | None = None
-    cfg_scale: float = 7.0
+    cfg_scale: float | None = None
     batch_size: int = 1
     clip_skip: int = 1
     eta: float | None = None

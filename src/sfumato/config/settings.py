@@ -47,7 +47,7 @@ class ModelSettings(_Section):
     steps: Annotated[Whole, Field(ge=1, le=MAX_STEPS)] = 50
     sampler: str | None = None
     scheduler: str | None = None
-    cfg_scale: Annotated[Real, Field(ge=0, le=100)] = 7.0
+    cfg_scale: Annotated[Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_no_switch)] = None
     clip_skip: Annotated[Whole, Field(ge=1, le=12)] = 1
     precision: Literal["autocast", "full", "half", "bf16"] = "autocast"
 

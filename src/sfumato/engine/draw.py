@@ -80,7 +80,7 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
     """Encode the job's prompts; without guidance (scale 1, one prompt) the negative one is not needed."""
     request = job.request
     positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
-    guided = request.cfg_scale * positive[0].weight != 1 or len(positive) > 1
+    guided = job.cfg_scale * positive[0].weight != 1 or len(positive) > 1
     negative = (
         track(plan_negative(request.negative_prompt, request.steps), cache, request.clip_skip) if guided else None
     )
@@ -108,7 +108,7 @@ class Sampler:
         job, spec, steps = self.job, self.networks.spec, self.job.request.steps
         sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, self.schedule, steps)
         first = passes.first_size(job.width, job.height, spec)
-        tail = passes.tail_start(steps) if first else steps
+        tail = passes.tail_start(steps, spec) if first else steps
         self.total, self.done, self.began = 2 * steps - tail, 0, time.perf_counter()
         noise = self._noise(*(first or (job.width, job.height)))
         x = self._integrate(noise.initial() * float((sigmas[0] ** 2 + 1) ** 0.5), sigmas, noise, 0)
@@ -166,7 +166,7 @@ def draw(
     with torch.inference_mode():
         conditioning = condition(job, cache)
         watch.lap("encode")
-        network = GuidedNetwork(networks, conditioning, job.request.cfg_scale)
+        network = GuidedNetwork(networks, conditioning, job.cfg_scale)
         latent = Sampler(job, networks, network, schedule, on_step).run()
         watch.lap("sample")
         images = to_images(networks, latent)

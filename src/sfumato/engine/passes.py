@@ -20,8 +20,6 @@ from sfumato.runtime.rng import BatchNoise
 
 #: From how many times the model's own number of pixels a picture is drawn in two passes.
 FAR_ABOVE = 2.5
-#: The share of the steps, from the end, that the second pass goes through again.
-STRENGTH = 0.4
 UPSCALER = "Bicubic"
 #: Keeps the second pass's draws apart from the first one's.
 _DRAWS_APART = 2**32
@@ -53,9 +51,9 @@ def first_size(width: int, height: int, spec: Spec) -> tuple[int, int] | None:
     return near(width), near(height)
 
 
-def tail_start(steps: int) -> int:
+def tail_start(steps: int, spec: Spec) -> int:
     """At which of the steps the second pass begins; it has at least one."""
-    return steps - max(1, round(steps * STRENGTH))
+    return steps - max(1, round(steps * spec.second_pass))
 
 
 def enlarge(networks: Networks, latent: Tensor, width: int, height: int) -> Tensor:
@@ -74,8 +72,8 @@ def describe(width: int, height: int, steps: int, spec: Spec) -> dict[str, objec
     if first is None:
         return {}
     return {
-        "Denoising strength": STRENGTH,
+        "Denoising strength": spec.second_pass,
         "Hires upscale": round(width / first[0], 2),
-        "Hires steps": steps - tail_start(steps),
+        "Hires steps": steps - tail_start(steps, spec),
         "Hires upscaler": UPSCALER,
     }

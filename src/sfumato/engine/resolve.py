@@ -24,6 +24,7 @@ class Job:
     request: Txt2ImgRequest
     width: int
     height: int
+    cfg_scale: float
     seeds: tuple[int, ...]
     sampler: names.Resolved
 
@@ -40,13 +41,15 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     _check_range("steps", request.steps, 1, MAX_STEPS)
     _check_range("batch_size", request.batch_size, 1, MAX_BATCH)
     _check_range("clip_skip", request.clip_skip, 1, 12)
-    _check_range("cfg_scale", request.cfg_scale, 0, 100)
+    cfg_scale = spec.cfg_scale if request.cfg_scale is None else request.cfg_scale
+    _check_range("cfg_scale", cfg_scale, 0, 100)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     _check_range("seed", seed, 0, 2**63 - 1)
     return Job(
         request=request,
         width=width,
         height=height,
+        cfg_scale=cfg_scale,
         seeds=tuple(seed + k for k in range(request.batch_size)),
         sampler=names.resolve(request.sampler, request.scheduler),
     )

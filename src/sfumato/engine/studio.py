@@ -82,6 +82,7 @@ class Studio:
         Raises:
             RequestError: the request can't be drawn. CheckpointError: the model can't be loaded.
             NumericError: a stage gave NaN or infinity; there is no picture then.
+            OutOfMemoryError: the picture needs more memory than there is.
         """
         with self._lock:
             memory.reset_peak()
@@ -89,7 +90,8 @@ class Studio:
             model = self.load()
             job = resolve(request, model.networks.spec)
             watch.lap("load")
-            images = draw(job, model.networks, model.cache, model.schedule, on_step, watch)
+            with memory.worded_exhaustion(_describe(job)):
+                images = draw(job, model.networks, model.cache, model.schedule, on_step, watch)
             seconds = Seconds(**watch.seconds, total=watch.total)
             infos = tuple(self._info(job, model, seed, seconds) for seed in job.seeds)
         return Result(images=tuple(images), infos=infos)
@@ -99,8 +101,9 @@ class Studio:
         if self._loaded is None:
             path = models_folder.find(self.model, self._folders)
             wish = self._precision
-            networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
-            optimize.prepare(networks.unet, networks.vae, self.facts)
+            with memory.worded_exhaustion(f"the model {path.name}"):
+                networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
+                optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = NoiseSchedule.from_betas(*networks.spec.betas)
             cache = EncodingCache(functools.partial(encode, networks))
             self._loaded = LoadedModel(models_folder.display_name(path), model_hash(path), networks, schedule, cache)
@@ -117,7 +120,7 @@ class Studio:
             steps=request.steps,
             sampler=job.sampler.sampler_label,
             scheduler=job.sampler.scheduler_label,
-            cfg_scale=request.cfg_scale,
+            cfg_scale=job.cfg_scale,
             clip_skip=request.clip_skip,
             eta=request.eta,
             model=model.name,
@@ -128,6 +131,11 @@ class Studio:
             peak_memory_bytes=memory.peak_rss(),
             extra=passes.describe(job.width, job.height, request.steps, model.networks.spec),
         )
+
+
+def _describe(job: Job) -> str:
+    size = f"{job.width}x{job.height}"
+    return f"a {size} picture" if len(job.seeds) == 1 else f"{len(job.seeds)} pictures of {size} at once"
 
 
 def generate(prompt: str, *, studio: Studio | None = None, **options: object) -> Result:

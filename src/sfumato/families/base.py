@@ -15,6 +15,8 @@ class Spec:
     """A model's facts. ``latent_factor`` is pixels a latent cell, along one side; ``native_size`` is in pixels.
 
     Latents are ``(encoded - shift_factor) * scaling_factor``; ``betas`` is (start, end, kind, count) of the noise.
+    ``cfg_scale`` is the guidance that suits the model, for requests that name none; ``second_pass``
+    the share of the steps that refine a picture far above the native size.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Spec:
     shift_factor: float = 0.0
     context_length: int = 77
     native_size: tuple[int, int] = (512, 512)
+    cfg_scale: float = 7.0
+    second_pass: float = 0.4
     betas: tuple[float, float, str, int] = (0.00085, 0.012, "scaled_linear", 1000)
 
 

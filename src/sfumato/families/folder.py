@@ -23,6 +23,8 @@ from sfumato.weights.source import open_part
 
 #: Pipelines that have these three networks and no more.
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+#: Our addition to the layout, optional: what suits the model.
+RECOMMENDED = "recommended.json"
 _UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
 _VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -103,6 +105,8 @@ def _spec(path: Path, unet: Any, vae: Any) -> Spec:
         latent_factor=factor,
         scaling_factor=defaults.scaling_factor if scale is None else scale,
         shift_factor=vae.get("shift_factor") or 0.0,
+        cfg_scale=_recommended(path, "cfg_scale", defaults.cfg_scale, 100),
+        second_pass=_recommended(path, "second_pass", defaults.second_pass, 1),
         native_size=_native_size(unet.sample_size, factor),
         betas=(
             scheduler.get("beta_start", start),
@@ -119,6 +123,14 @@ def _native_size(sample_size: int | list[int] | tuple[int, int] | None, factor: 
         sample_size = 64
     height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
     return width * factor, height * factor
+
+
+def _recommended(path: Path, key: str, default: float, most: float) -> float:
+    file = path / RECOMMENDED
+    value = _read_json(file).get(key, default) if file.is_file() else default
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+        raise CheckpointError(f"{file}: {key} is {value!r}, not a number from 0 to {most}")
+    return value
 
 
 def _check_scheduler(config: Mapping[str, Any], path: Path) -> None:

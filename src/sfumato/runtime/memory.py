@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from sfumato.errors import OutOfMemoryError
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -23,6 +27,28 @@ def peak_rss() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+#: How the allocators of torch's processor backend and of oneDNN begin to say that there is none left.
+_EXHAUSTED = ("not enough memory", "can't allocate memory", "out of memory", "failed to allocate", "bad_alloc")
+
+
+@contextmanager
+def worded_exhaustion(what: str) -> Iterator[None]:
+    """Turn an allocator's failure into words; ``what`` names the task, as in "a 4096x4096 picture".
+
+    Raises:
+        OutOfMemoryError: whichever way Python or torch said that memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(word in str(error).lower() for word in _EXHAUSTED):
+            raise
+        raise OutOfMemoryError(
+            f"not enough memory for {what}; take a smaller size, a smaller batch, or --precision autocast,"
+            " and close other programs"
+        ) from error
 
 
 def reset_peak() -> bool:

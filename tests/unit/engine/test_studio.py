@@ -71,6 +71,11 @@ def test_guidance_of_one_ignores_the_negative_prompt(studio):
     assert (one == other).all()
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, 2.5), (0.0, 0.0), (4.0, 4.0)])
+def test_a_model_recommends_its_guidance_and_the_request_decides(given, used):
+    assert resolve(replace(REQUEST, cfg_scale=given), Spec(name="x", cfg_scale=2.5)).cfg_scale == used
+
+
 def test_all_of_how_it_was_made_is_told(studio):
     info = studio.generate(REQUEST).infos[0]
 

@@ -305,3 +305,15 @@ def test_a_small_vocabulary_needs_the_models_own_tokenizer(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"49408 tokens and its text encoder 512; the model's own vocab\.json"):
         _load(path)
+
+
+def test_a_folder_may_recommend_its_guidance(tmp_path):
+    path = write_folder(tmp_path / "m", *make_networks(seed=1))
+    assert _load(path).spec.cfg_scale == 7
+
+    (path / "recommended.json").write_text('{"cfg_scale": 3}')
+    assert _load(path).spec.cfg_scale == 3
+
+    (path / "recommended.json").write_text('{"cfg_scale": "much"}')
+    with pytest.raises(CheckpointError, match="cfg_scale is 'much', not a number from 0 to 100"):
+        _load(path)

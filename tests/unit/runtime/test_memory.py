@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from sfumato.errors import OutOfMemoryError
 from sfumato.runtime import memory
 
 MB = 2**20
@@ -37,3 +38,15 @@ def test_without_proc_the_resource_counter_serves(monkeypatch, tmp_path):
 
     assert memory.reset_peak() is False
     assert 10 * MB < memory.peak_rss() < 2**40
+
+
+@pytest.mark.parametrize("fail", [lambda: torch.empty(2**55), lambda: bytearray(2**60)], ids=["torch", "python"])
+def test_a_real_allocator_that_fails_is_told_in_words(fail):
+    words = "not enough memory for a test; take a smaller size"
+    with pytest.raises(OutOfMemoryError, match=words), memory.worded_exhaustion("a test"):
+        fail()
+
+
+def test_other_errors_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="must match"), memory.worded_exhaustion("a test"):
+        torch.ones(2) + torch.ones(3)
