@@ -243,8 +243,10 @@ def test_ctrl_c_on_a_terminal_stops_within_a_step_and_keeps_pictures(argv: Argv,
     command = [sys.executable, str(ROOT / "scripts" / "txt2img.py"), *argv("--prompt", "x", "--n_iter", "100000")[1:]]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(
-        [*command, "--steps", "40"], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-    ) as process:
+        [*command, "--steps", "40"], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment,
+        # A shell's background jobs ignore Ctrl-C, and so would the program if the tests are one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         os.close(stderr)
         shown, watcher = _watch(terminal)
         assert process.stdout is not None
