@@ -145,11 +145,13 @@ def test_every_flag_and_command_is_documented(capsys: pytest.CaptureFixture[str]
     from sfumato.cli import entry
 
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    table = "\n".join(line for line in page.splitlines() if line.startswith("| `--"))
-    entry.run(["txt2img", "--help"], "sfumato")
-    shown = set(_FLAG.findall(capsys.readouterr().out))
+    for command, name in (("txt2img", "cli.md"), ("train", "train.md")):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        table = "\n".join(line for line in text.splitlines() if line.startswith("| `--"))
+        entry.run([command, "--help"], "sfumato")
+        shown = set(_FLAG.findall(capsys.readouterr().out))
 
-    assert set(_FLAG.findall(table)) == shown - {"--help"}
+        assert set(_FLAG.findall(table)) == shown - {"--help"}
     assert {name for name in entry.COMMANDS if f"sfumato {name}" not in page} == set()
 
 

@@ -14,6 +14,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(argv, "sfumato")
 
 
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """The script ``train.py``: the same as ``sfumato train``."""
+    try:
+        from sfumato.cli.entry import run_command
+    except KeyboardInterrupt:
+        return 130
+    return run_command("train", argv, "train.py")
+
+
 def txt2img_main(argv: Sequence[str] | None = None) -> int:
     """The script ``txt2img.py``: the same as ``sfumato txt2img``."""
     try:

@@ -10,6 +10,7 @@ import typer
 import typer.main
 
 from sfumato.cli import flags
+from sfumato.cli.train_flags import TrainFlags, as_command
 from sfumato.errors import SfumatoError
 
 INTERRUPTED = 130
@@ -60,6 +61,14 @@ def txt2img(
     run(given)
 
 
+@as_command
+def train(given: TrainFlags) -> None:
+    """Fine-tune a model on a folder of pictures: LoRA, all weights, or a new word."""
+    from sfumato.cli.train import run
+
+    run(given)
+
+
 def models(config: flags.Config = None, json: flags.Json = False) -> None:
     """List the models that there are."""
     from sfumato.cli.listing import list_models
@@ -97,6 +106,7 @@ def info(file: flags.File, json: flags.Json = False) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
+    "train": train,
     "models": models,
     "samplers": samplers,
     "doctor": doctor,

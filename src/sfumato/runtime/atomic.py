@@ -1,0 +1,40 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from sfumato.errors import OutputError
+
+
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Put ``content``, or what a function writes, at ``path``: temporary file beside it, fsync, rename.
+
+    Raises:
+        OutputError: the folder can't be written or the disk is full; what was at ``path`` is still there.
+    """
+    name = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".sfumato-", delete=False) as file:
+            name = file.name
+            if callable(content):
+                content(file)  # pyright: ignore[reportArgumentType]
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException as error:
+        if name is not None:
+            with contextlib.suppress(OSError):
+                Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OutputError(f"{path}: can't be written ({error.strerror or error}); nothing was changed.") from error
+        raise

@@ -1,0 +1,255 @@
+"""A training run from beginning to end: data, networks, forecast, loop, and what is kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato.errors import RequestError
+from sfumato.families import models_folder, registry
+from sfumato.families.base import Networks
+from sfumato.runtime import memory
+from sfumato.runtime.atomic import write_whole
+from sfumato.runtime.device import DeviceFacts, probe
+from sfumato.runtime.precision import choose
+from sfumato.runtime.threads import set_threads
+from sfumato.sampling.noise_schedule import NoiseSchedule
+from sfumato.training import export, report, samples
+from sfumato.training.batches import Batches
+from sfumato.training.cache import CaptionCache, LatentCache
+from sfumato.training.dataset import Dataset, discover
+from sfumato.training.forecast import Forecast, forecast
+from sfumato.training.loop import Loop, TrainStep
+from sfumato.training.methods import Trainee, make_trainee
+from sfumato.training.settings import TrainSettings
+from sfumato.training.state import States
+from sfumato.weights.digest import model_hash
+
+#: What the networks compute in, by accelerate's names.
+_TYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a run reads and writes: the base model, the run's own folder, and the file or folder it ends in."""
+
+    base: Path
+    run: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of a run: the output, or None if it was stopped before the end; steps done and wanted."""
+
+    output: Path | None
+    step: int
+    steps: int
+
+
+class Run:
+    """A run that is ready to start, or to say what it would take.
+
+    Args:
+        device: as :class:`sfumato.Studio`'s.
+
+    Raises:
+        RequestError: data or settings can't be used. CheckpointError: the base model can't be loaded.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, places: Places, device: str = "auto", threads: int | None = None
+    ) -> None:
+        settings.check()
+        set_threads(threads)
+        self.settings, self.places = settings, places
+        self.dataset: Dataset = discover(settings.data)
+        facts = probe(device)
+        self.mixed = mixed_precision(settings.mixed_precision, facts)
+        self.accelerator = make_accelerator(self.mixed, facts)
+        self.networks = load_networks(places.base, settings, _TYPES[self.mixed], facts, self.accelerator.device)
+        self.base_hash = model_hash(places.base)
+        self.schedule = NoiseSchedule.from_betas(*self.networks.spec.betas)
+        together = settings.batch_size * settings.gradient_accumulation * self.accelerator.num_processes
+        cache = LatentCache(self.networks, places.run / "cache", self.base_hash)
+        self.batches = Batches(self.dataset, settings, self.networks, self.schedule, cache, together)
+        self.trainee: Trainee = make_trainee(self.networks, settings.what, settings.seed)
+        self.steps = settings.max_steps or settings.epochs * len(self.batches.order)
+
+    def facts(self) -> dict[str, str]:
+        """What a state must have been made with, to go on from it."""
+        method = f"{self.settings.what}, batch {self.batches.order.batch}, seed {self.settings.seed}"
+        return {"data": self.dataset.manifest, "base": self.base_hash, "method": method}
+
+    def forecast(self) -> Forecast:
+        """What the run will take, roughly."""
+        size = max(self.batches.sizes, key=math.prod)
+        with memory.worded_exhaustion("the forecast"):
+            return forecast(
+                self.trainee, self.networks, size, self.settings.batch_size, self.settings.gradient_accumulation,
+                self.steps, _TYPES[self.mixed],
+            )  # fmt: skip
+
+    def start(self, resume: str | None, on_step: Callable[[TrainStep], None]) -> Finished:
+        """Train, and write what came of it.
+
+        Args:
+            resume: ``"latest"``, a state file, or None for a new run.
+
+        Raises:
+            RequestError: there is nothing to resume, or something that would be written over.
+            NumericError, OutputError, OutOfMemoryError: as the loop says; the last state is kept.
+        """
+        states = States(self.places.run)
+        state = find_state(states, resume)
+        words = None if self.settings.what.train_text_encoder else CaptionCache(self.networks)
+        loop = Loop(self.trainee, self.batches, words, self.settings, self.accelerator, states, self.facts())
+        if state is not None:
+            loop.restore(states.load(state, self.facts()))
+        watch = _Watch(self, loop, on_step) if self.accelerator.is_main_process else None
+        with memory.worded_exhaustion(
+            "training; --gradient_checkpointing, a smaller --resolution or --batch_size help"
+        ):
+            done = loop.run(watch or (lambda step: None))
+        if watch is not None:
+            watch.metrics.plot()
+        if not done:
+            return Finished(None, loop.step, loop.steps)
+        if self.accelerator.is_main_process:
+            with loop.averaged():
+                self._export(loop.step)
+        return Finished(self.places.output, loop.step, loop.steps)
+
+    def _export(self, step: int) -> None:
+        facts, settings = self.metadata(step), self.settings
+        if settings.what.method == "full":
+            export.save_model(self.places.output, self.places.base, self.networks, self.trainee, facts)
+        else:
+            export.save_lora(self.places.output, self.trainee, settings.what, settings.save_as or "kohya", facts)
+
+    def metadata(self, step: int) -> dict[str, Any]:
+        """How the result was made, under kohya's names where it has them."""
+        settings, own = self.settings, [item for item in self.dataset.items if item.weight > 0]
+        tags: dict[str, int] = {}
+        for item in own:
+            for tag in filter(None, (part.strip() for part in item.caption.split(","))):
+                tags[tag] = tags.get(tag, 0) + item.repeats
+        return {
+            "ss_base_model_version": "sd_v1",
+            "ss_sd_model_name": self.places.base.name,
+            "ss_output_name": self.places.output.stem,
+            "ss_steps": step,
+            "ss_epoch": -(-step // len(self.batches.order)),
+            "ss_num_epochs": settings.epochs,
+            "ss_max_train_steps": self.steps,
+            "ss_num_train_images": sum(item.repeats for item in own),
+            "ss_batch_size_per_device": settings.batch_size,
+            "ss_gradient_accumulation_steps": settings.gradient_accumulation,
+            "ss_learning_rate": settings.learning_rate,
+            "ss_lr_scheduler": settings.lr_schedule,
+            "ss_optimizer": settings.optimizer,
+            "ss_mixed_precision": self.mixed,
+            "ss_min_snr_gamma": settings.snr_gamma,
+            "ss_noise_offset": settings.noise_offset or None,
+            "ss_seed": settings.seed,
+            "ss_resolution": str(self.batches.sizes[0]),
+            "ss_tag_frequency": {settings.data.data_dir.name: tags},
+            "ss_training_finished_at": datetime.datetime.now(datetime.timezone.utc).timestamp(),
+            "sfumato_base_hash": self.base_hash,
+            "sfumato_data_hash": self.dataset.manifest,
+        }
+
+
+class _Watch:
+    """What happens beside the loop after each step, in the first process: numbers, samples, and the caller."""
+
+    def __init__(self, run: Run, loop: Loop, on_step: Callable[[TrainStep], None]) -> None:
+        self.run, self.loop, self.on_step = run, loop, on_step
+        self.metrics = report.Metrics(run.places.run / "metrics.jsonl", loop.step, run.settings.tensorboard)
+        write_whole(run.places.run / "settings.json", json.dumps(asdict(run.settings), default=str, indent=2).encode())
+
+    def __call__(self, step: TrainStep) -> None:
+        self.metrics.add(step)
+        every = self.run.settings.sample_every
+        if every and (step.step % every == 0 or step.step == step.steps):
+            self._sample(step.step)
+            self.metrics.plot()
+        self.on_step(step)
+
+    def _sample(self, step: int) -> None:
+        run = self.run
+        prompts = run.settings.sample_prompts or tuple(_first_captions(run.dataset))
+        with self.loop.averaged():
+            images = samples.sample(run.networks, run.schedule, prompts, run.settings.seed, run.accelerator.autocast)
+        write_whole(run.places.run / "samples" / f"step-{step:08d}.png", report.sheet(images, prompts))
+
+
+def _first_captions(dataset: Dataset) -> Iterator[str]:
+    """Up to four different captions of the user's own pictures."""
+    yield from list(dict.fromkeys(item.caption for item in dataset.items if item.weight > 0))[:4]
+
+
+def mixed_precision(wish: str, facts: DeviceFacts) -> str:
+    """accelerate's name of what to compute in: ``auto`` is what the device is good at."""
+    if wish != "auto":
+        return wish
+    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(choose("autocast", facts).dtype, "no")
+
+
+def make_accelerator(mixed: str, facts: DeviceFacts) -> Any:
+    """This process's ``Accelerator``: one of many if ``accelerate launch`` started it."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run's choices would be kept
+    return Accelerator(mixed_precision=mixed, cpu=facts.kind == "cpu")
+
+
+def load_networks(
+    base: Path, settings: TrainSettings, dtype: torch.dtype, facts: DeviceFacts, device: torch.device
+) -> Networks:
+    """The base model: what is trained whole in float32, what stays frozen in what is computed in."""
+    held = torch.float32 if settings.what.method == "full" else dtype
+    with memory.worded_exhaustion(f"the model {base.name}"):
+        networks = registry.load(base, held, choose("autocast", facts).vae_dtype, device)
+    if facts.kind != "mps":
+        networks.unet.to(memory_format=torch.channels_last)
+        networks.vae.to(memory_format=torch.channels_last)
+    return networks
+
+
+def find_state(states: States, resume: str | None) -> Path | None:
+    """The state to go on from, or None for a new run.
+
+    Raises:
+        RequestError: there is none to resume; or there are some, and it was not asked to.
+    """
+    found = states.paths()
+    if resume is None:
+        if found:
+            raise RequestError(
+                f"{states.folder} has a run at step {int(found[-1].stem.split('-')[1])}; "
+                "go on with --resume latest, or give this one another --name."
+            )
+        return None
+    if resume != "latest":
+        path = Path(resume)
+        if not path.is_file():
+            raise RequestError(f"--resume {resume}: there is no such state file.")
+        return path
+    if not found:
+        raise RequestError(f"--resume latest: there is no state in {states.folder}; leave --resume out.")
+    return found[-1]
+
+
+def find_base(model: str, folders: list[Path]) -> Path:
+    """The base model's path. Raises CheckpointError if there is none of that name."""
+    return models_folder.find(model, folders)
