@@ -11,11 +11,12 @@ import typer
 
 
 def list_models(config_path: Path | None, as_json: bool) -> None:
-    """Prints name, kind, size and path of every model."""
+    """Prints name, kind, size and path of every model and LoRA."""
     from sfumato import config
 
     settings = config.load(config_path, os.environ, {}).settings
-    models = find_models(Path(settings.models_dir))
+    folder = Path(settings.models_dir)
+    models = find_models(folder) + find_networks(folder)
     if as_json:
         typer.echo(json.dumps(models))
         return
@@ -25,6 +26,14 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
     wide = max(len(model["name"]) for model in models)
     for model in models:
         typer.echo(f"{model['name']:<{wide}}  {model['bytes'] / 1e6:>8.1f} MB  {model['kind']:<10}  {model['path']}")
+
+
+def find_networks(folder: Path) -> list[dict[str, Any]]:
+    """Every LoRA of the models folder as plain data."""
+    from sfumato.families import adapters
+
+    found = adapters.list_files([folder], adapters.LORAS)
+    return [{**_describe(name, path), "kind": "lora"} for name, path in found.items()]
 
 
 def find_models(folder: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,10 @@ class EncodingCache:
         self._encode, self._size = encode, size
         self._kept: OrderedDict[tuple[Segments, int], Tensor] = OrderedDict()
 
+    def clear(self) -> None:
+        """Forget all: the text encoder reads differently from now on."""
+        self._kept.clear()
+
     def __call__(self, segments: Segments, clip_skip: int) -> Tensor:
         """(1, 77 k, D) for the weighted text."""
         key = (segments, clip_skip)

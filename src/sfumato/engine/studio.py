@@ -14,16 +14,18 @@ from sfumato.engine import passes
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.resolve import Job, resolve
-from sfumato.families import models_folder, registry
+from sfumato.families import adapters, models_folder, registry
+from sfumato.families.adapters import Adapters
 from sfumato.families.base import Networks
 from sfumato.families.text import encode
+from sfumato.prompt.networks import take_networks
 from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
 from sfumato.runtime import memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe
 from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
 from sfumato.sampling.noise_schedule import NoiseSchedule
-from sfumato.weights.digest import model_hash
+from sfumato.weights.digest import model_hash, network_hash
 
 BUILT_IN = "stable-universe"
 
@@ -37,6 +39,7 @@ class LoadedModel:
     networks: Networks
     schedule: NoiseSchedule
     cache: EncodingCache
+    adapters: Adapters
 
 
 class Studio:
@@ -88,12 +91,13 @@ class Studio:
             memory.reset_peak()
             watch = Stopwatch()
             model = self.load()
-            job = resolve(request, model.networks.spec)
+            tags = self._use_adapters(model, request)
+            job = resolve(replace(request, **_without_tags(request)), model.networks.spec)
             watch.lap("load")
             with memory.worded_exhaustion(_describe(job)):
                 images = draw(job, model.networks, model.cache, model.schedule, on_step, watch)
             seconds = Seconds(**watch.seconds, total=watch.total)
-            infos = tuple(self._info(job, model, seed, seconds) for seed in job.seeds)
+            infos = tuple(self._info(request, job, model, seed, seconds, tags) for seed in job.seeds)
         return Result(images=tuple(images), infos=infos)
 
     def load(self) -> LoadedModel:
@@ -106,11 +110,29 @@ class Studio:
                 optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = NoiseSchedule.from_betas(*networks.spec.betas)
             cache = EncodingCache(functools.partial(encode, networks))
-            self._loaded = LoadedModel(models_folder.display_name(path), model_hash(path), networks, schedule, cache)
+            self._loaded = LoadedModel(
+                models_folder.display_name(path), model_hash(path), networks, schedule, cache, Adapters(networks)
+            )
         return self._loaded
 
-    def _info(self, job: Job, model: LoadedModel, seed: int, seconds: Seconds) -> ImageInfo:
-        request = job.request
+    def _use_adapters(self, model: LoadedModel, request: Txt2ImgRequest) -> dict[str, object]:
+        """Put on what the prompts name; what the metadata says of it."""
+        tags = [tag for text in (request.prompt, request.negative_prompt) for tag in take_networks(text)[1]]
+        wishes = [adapters.Wish(adapters.find_lora(tag.name, self._folders), tag.unet, tag.text) for tag in tags]
+        if model.adapters.use(wishes):
+            model.cache.clear()
+        hashes = {wish.path.stem: network_hash(wish.path) for wish in wishes}
+        return {"Lora hashes": ", ".join(f"{n}: {h}" for n, h in hashes.items())} if hashes else {}
+
+    def _info(
+        self,
+        request: Txt2ImgRequest,
+        job: Job,
+        model: LoadedModel,
+        seed: int,
+        seconds: Seconds,
+        more: dict[str, object],
+    ) -> ImageInfo:
         return ImageInfo(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
@@ -129,8 +151,13 @@ class Studio:
             dtype=str(self._precision.dtype).removeprefix("torch."),
             seconds=seconds,
             peak_memory_bytes=memory.peak_rss(),
-            extra=passes.describe(job.width, job.height, request.steps, model.networks.spec),
+            extra={**passes.describe(job.width, job.height, request.steps, model.networks.spec), **more},
         )
+
+
+def _without_tags(request: Txt2ImgRequest) -> dict[str, str]:
+    texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    return {name: take_networks(text)[0] for name, text in texts.items()}
 
 
 def _describe(job: Job) -> str:

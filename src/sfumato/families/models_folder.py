@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sfumato.errors import CheckpointError, nearest
 
+#: Folders beside the models that have LoRAs, embeddings and such.
+NO_MODELS = ("loras", "Lora", "lora", "LyCORIS", "embeddings", "VAE", "upscalers")
 BUILT_IN = Path(__file__).parent.parent / "builtin"
 
 
@@ -23,7 +25,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         for path in folder.rglob("*"):
             inside = any(is_model(parent) for parent in path.parents if parent != folder)
-            if is_model(path) and not inside:
+            if is_model(path) and not inside and path.relative_to(folder).parts[0] not in NO_MODELS:
                 yield path
 
 

@@ -69,6 +69,8 @@ class PackedConv2d(nn.Module):
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
+        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
         self._steps: tuple[Any, ...] = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         size = [2, layer.in_channels, _SIDE, _SIDE]
         dense = layer.weight.detach().contiguous().to_mkldnn()

@@ -26,6 +26,13 @@ def model_hash(path: Path) -> str:
     return whole.hexdigest()[:DIGITS]
 
 
+def network_hash(path: Path) -> str:
+    """Twelve hex digits over a safetensors file's tensors without its header: how web UIs name a LoRA."""
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return _file_digest(file)[:12]
+
+
 def cache_file() -> Path:
     """Where hashes are remembered, in the user's cache folder."""
     if sys.platform == "win32":
