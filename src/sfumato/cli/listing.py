@@ -11,7 +11,7 @@ import typer
 
 
 def list_models(config_path: Path | None, as_json: bool) -> None:
-    """Prints name, kind, size and path of every model and LoRA."""
+    """Prints name, kind, size and path of every model, LoRA and embedding."""
     from sfumato import config
 
     settings = config.load(config_path, os.environ, {}).settings
@@ -29,11 +29,15 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
 
 
 def find_networks(folder: Path) -> list[dict[str, Any]]:
-    """Every LoRA of the models folder as plain data."""
+    """Every LoRA and embedding of the models folder as plain data."""
     from sfumato.families import adapters
 
-    found = adapters.list_files([folder], adapters.LORAS)
-    return [{**_describe(name, path), "kind": "lora"} for name, path in found.items()]
+    kinds = {"lora": adapters.LORAS, "embedding": adapters.EMBEDDINGS}
+    return [
+        {**_describe(name, path), "kind": kind}
+        for kind, homes in kinds.items()
+        for name, path in adapters.list_files([folder], homes).items()
+    ]
 
 
 def find_models(folder: Path) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ def _prepare(flags: TrainFlags, settings: TrainSettings) -> Run:
     from sfumato.training.run import Places, Run, find_base
 
     base = find_base(loaded.model.type, [Path(loaded.models_dir)])
-    name = flags.name or re.sub(r"[^\w.-]+", "-", flags.data_dir.resolve().name) or "trained"
+    name = flags.name or settings.what.token or re.sub(r"[^\w.-]+", "-", flags.data_dir.resolve().name) or "trained"
     if Path(name).name != name:
         raise RequestError(f"--name {name!r} must be a plain name, without a folder.")
     home = flags.output_dir or Path(loaded.models_dir) / HOMES[settings.what.method]

@@ -17,6 +17,7 @@ from sfumato.engine.resolve import Job, resolve
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters
 from sfumato.families.base import Networks
+from sfumato.families.embeddings import mentioned
 from sfumato.families.text import encode
 from sfumato.prompt.networks import take_networks
 from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
@@ -118,8 +119,12 @@ class Studio:
     def _use_adapters(self, model: LoadedModel, request: Txt2ImgRequest) -> dict[str, object]:
         """Put on what the prompts name; what the metadata says of it."""
         tags = [tag for text in (request.prompt, request.negative_prompt) for tag in take_networks(text)[1]]
+        words = adapters.list_files(self._folders, adapters.EMBEDDINGS)
+        named = mentioned(list(words), (request.prompt, request.negative_prompt))
+        width = model.networks.text_encoder.config.hidden_size
+        changed = model.networks.embeddings.use({name: words[name] for name in named}, width)
         wishes = [adapters.Wish(adapters.find_lora(tag.name, self._folders), tag.unet, tag.text) for tag in tags]
-        if model.adapters.use(wishes):
+        if model.adapters.use(wishes) or changed:
             model.cache.clear()
         hashes = {wish.path.stem: network_hash(wish.path) for wish in wishes}
         return {"Lora hashes": ", ".join(f"{n}: {h}" for n, h in hashes.items())} if hashes else {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from sfumato.families.embeddings import Embeddings
 from sfumato.families.tokens import ClipTokenizer
 
 
@@ -42,3 +43,4 @@ class Networks:
     unet: Any
     vae: Any
     device: torch.device
+    embeddings: Embeddings = field(default_factory=Embeddings)

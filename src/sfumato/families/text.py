@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfumato.errors import RequestError
 from sfumato.families.base import Networks
+from sfumato.families.embeddings import Embeddings
 from sfumato.families.tokens import ClipTokenizer
 
 CHUNK = 75
@@ -27,8 +28,14 @@ class Chunk:
     weights: list[float] = field(default_factory=list)
 
 
-def chunks_of(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -> list[Chunk]:
-    """Lay the text out in chunks, at least one. A chunk that overflows soon after a comma breaks at the comma."""
+def chunks_of(
+    tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]], embeddings: Embeddings | None = None
+) -> list[Chunk]:
+    """Lay the text out in chunks, at least one. A chunk that overflows soon after a comma breaks at the comma.
+
+    The vectors of one of the ``embeddings`` stay in one chunk.
+    """
+    embeddings = embeddings or Embeddings()
     done: list[Chunk] = []
     chunk, comma = Chunk(), -1
     for segment in segments:
@@ -36,9 +43,12 @@ def chunks_of(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -
             done.append(chunk)
             chunk, comma = Chunk(), -1
             continue
-        for token in tokenizer.ids(segment[0]):
+        for token, together in _with_lengths(embeddings.groups(tokenizer, segment[0])):
             if token == tokenizer.comma:
                 comma = len(chunk.ids)
+            elif together > 1 and len(chunk.ids) + together > CHUNK:
+                done.append(chunk)
+                chunk, comma = Chunk(), -1
             elif len(chunk.ids) == CHUNK:
                 near = comma != -1 and CHUNK - comma <= COMMA_BACKTRACK
                 at = comma + 1 if near else CHUNK
@@ -52,6 +62,13 @@ def chunks_of(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -
     if chunk.ids or not done:
         done.append(chunk)
     return done
+
+
+def _with_lengths(groups: Iterator[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+    """Each token, and how many tokens have to be together from it on: more than one only at a word's beginning."""
+    for group in groups:
+        for place, token in enumerate(group):
+            yield token, len(group) if place == 0 else 1
 
 
 def count_tokens(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -> int:
@@ -70,14 +87,15 @@ def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip:
         RequestError: the text encoder has fewer layers than ``clip_skip``.
     """
     tokenizer, device = networks.tokenizer, networks.device
-    chunks = chunks_of(tokenizer, segments)
+    chunks = chunks_of(tokenizer, segments, networks.embeddings)
     ids = torch.full((len(chunks), CHUNK + 2), tokenizer.pad, dtype=torch.long)
     weights = torch.ones(len(chunks), CHUNK + 2)
     ids[:, 0] = tokenizer.bos
     for row, chunk in enumerate(chunks):
         ids[row, 1 : 2 + len(chunk.ids)] = torch.tensor([*chunk.ids, tokenizer.eos], dtype=torch.long)
         weights[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights)
-    states = _states(networks.text_encoder, ids.to(device), clip_skip)
+    with networks.embeddings.injected(networks.text_encoder, ids.to(device)) as plain:
+        states = _states(networks.text_encoder, plain, clip_skip)
     return emphasize(states, weights.to(device)).reshape(1, -1, states.shape[-1])
 
 

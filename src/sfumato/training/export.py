@@ -17,7 +17,7 @@ from sfumato.errors import RequestError
 from sfumato.families.base import Networks
 from sfumato.runtime.atomic import write_whole
 from sfumato.training.methods import Trainee, alpha_of, branches
-from sfumato.training.settings import MethodSettings
+from sfumato.training.settings import MethodSettings, TrainSettings
 
 #: The key under which diffusers looks for the adapters' configurations.
 _DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -52,6 +52,16 @@ def save_lora(path: Path, trainee: Trainee, what: MethodSettings, layout: str, f
         metadata[_DIFFUSERS_KEY] = json.dumps(_adapter_metadata(trainee, what))
     metadata["sshs_model_hash"] = data_hash(save(tensors))
     write_whole(path, save(tensors, metadata | {"format": "pt"}))
+    return path
+
+
+def save_embedding(path: Path, trainee: Trainee, settings: TrainSettings, facts: Mapping[str, Any]) -> Path:
+    """Write a new word's vectors, under the name ``emb_params`` as web UIs do, or under the word as diffusers does."""
+    if trainee.vectors is None:
+        raise ValueError("no vectors were trained")
+    key = settings.what.token or "" if settings.save_as == "diffusers" else "emb_params"
+    metadata = {name: _text(value) for name, value in facts.items() if value is not None}
+    write_whole(path, save({key: trainee.vectors.detach().cpu().contiguous()}, {"format": "pt", **metadata}))
     return path
 
 

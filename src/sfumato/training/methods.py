@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sfumato.errors import RequestError
 from sfumato.families.base import Networks
 from sfumato.families.text import encode
 from sfumato.training.cache import stack
@@ -28,6 +29,7 @@ class Trainee(nn.Module):
         self.unet = networks.unet
         if train_text:
             self.text_encoder = networks.text_encoder
+        self.vectors: nn.Parameter | None = None
 
     def forward(self, x: Tensor, t: Tensor, words: Tensor | Sequence[str]) -> Tensor:
         """(B, C, h, w) at times (B,) with the words' states (B, 77 k, D), or the words themselves, to the answer."""
@@ -51,6 +53,10 @@ def make_trainee(networks: Networks, what: MethodSettings, seed: int) -> Trainee
             p.data = p.data.float().clone(memory_format=torch.preserve_format)  # of its own, not the file's
         return trainee
     torch.manual_seed(seed)
+    if what.method == "textual_inversion":
+        trainee.vectors = nn.Parameter(first_vectors(networks, what).to(networks.device))
+        networks.embeddings.vectors = {what.token or "": trainee.vectors}
+        return trainee
     _inject(trainee.unet, list(unet_targets(trainee.unet, what.targets)), what)
     if what.train_text_encoder:
         _inject(trainee.text_encoder, list(_linear_named(trainee.text_encoder, TEXT_TARGETS)), what)
@@ -58,6 +64,21 @@ def make_trainee(networks: Networks, what: MethodSettings, seed: int) -> Trainee
         if p.requires_grad:
             p.data = p.data.float()
     return trainee
+
+
+def first_vectors(networks: Networks, what: MethodSettings) -> Tensor:
+    """(k, D) to start from: the vectors of ``init_word``, over and over, or random ones of the vocabulary's size.
+
+    Raises:
+        RequestError: the word has no token.
+    """
+    table = networks.text_encoder.get_input_embeddings().weight.detach().float()
+    if what.init_word is None:
+        return torch.randn(what.vectors, table.shape[1]) * table.std() + table.mean(0).cpu()
+    ids = networks.tokenizer.ids(what.init_word)
+    if not ids:
+        raise RequestError(f"--init_word {what.init_word!r} has no letters; give a word.")
+    return table[[ids[k % len(ids)] for k in range(what.vectors)]].cpu().clone()
 
 
 def unet_targets(unet: nn.Module, targets: str) -> Iterator[str]:

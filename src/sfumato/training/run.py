@@ -6,7 +6,7 @@ import datetime
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Run:
         settings.check()
         set_threads(threads)
         self.settings, self.places = settings, places
-        self.dataset: Dataset = discover(settings.data)
+        self.dataset: Dataset = name_token(discover(settings.data), settings)
         facts = probe(device)
         self.mixed = mixed_precision(settings.mixed_precision, facts)
         self.accelerator = make_accelerator(self.mixed, facts)
@@ -109,7 +109,8 @@ class Run:
         """
         states = States(self.places.run)
         state = find_state(states, resume)
-        words = None if self.settings.what.train_text_encoder else CaptionCache(self.networks)
+        changing = self.settings.what.train_text_encoder or self.settings.what.method == "textual_inversion"
+        words = None if changing else CaptionCache(self.networks)
         loop = Loop(self.trainee, self.batches, words, self.settings, self.accelerator, states, self.facts())
         if state is not None:
             loop.restore(states.load(state, self.facts()))
@@ -131,6 +132,8 @@ class Run:
         facts, settings = self.metadata(step), self.settings
         if settings.what.method == "full":
             export.save_model(self.places.output, self.places.base, self.networks, self.trainee, facts)
+        elif settings.what.method == "textual_inversion":
+            export.save_embedding(self.places.output, self.trainee, settings, facts)
         else:
             export.save_lora(self.places.output, self.trainee, settings.what, settings.save_as or "kohya", facts)
 
@@ -194,6 +197,18 @@ class _Watch:
 def _first_captions(dataset: Dataset) -> Iterator[str]:
     """Up to four different captions of the user's own pictures."""
     yield from list(dict.fromkeys(item.caption for item in dataset.items if item.weight > 0))[:4]
+
+
+def name_token(dataset: Dataset, settings: TrainSettings) -> Dataset:
+    """The same pictures; for textual inversion the new word is in every caption."""
+    token = settings.what.token
+    if settings.what.method != "textual_inversion" or token is None:
+        return dataset
+
+    def with_token(caption: str) -> str:
+        return caption if token.casefold() in caption.casefold() else f"{token}, {caption}"
+
+    return replace(dataset, items=tuple(replace(item, caption=with_token(item.caption)) for item in dataset.items))
 
 
 def mixed_precision(wish: str, facts: DeviceFacts) -> str:

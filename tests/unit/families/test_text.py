@@ -13,6 +13,7 @@ from checkpoints import make_networks
 
 from sfumato.errors import RequestError
 from sfumato.families import tokens
+from sfumato.families.embeddings import Embeddings
 from sfumato.families.text import BREAK, chunks_of, count_tokens, emphasize, encode
 
 COMMA = 0
@@ -133,7 +134,9 @@ def test_weights_of_one_change_not_a_bit():
 @pytest.fixture(scope="module")
 def networks():
     text = make_networks(widths=(16, 32), vae=(16,), context=32, text_layers=4)[2]
-    return SimpleNamespace(tokenizer=tokens.clip(), text_encoder=text, device=torch.device("cpu"))
+    return SimpleNamespace(
+        embeddings=Embeddings(), tokenizer=tokens.clip(), text_encoder=text, device=torch.device("cpu")
+    )
 
 
 def _rows(*chunks):

@@ -118,3 +118,21 @@ def test_a_whole_model_is_a_folder_like_its_base(trained, model_folder):
     assert any(not torch.equal(before[n], after[n]) for n in before)
     assert Studio(new, device="cpu", precision="full").generate(REQUEST).images
     assert (model_folder / "vae" / weights).read_bytes() == (new / "vae" / weights).read_bytes()
+
+
+@pytest.mark.parametrize(("save_as", "key"), [(None, "emb_params"), ("diffusers", "zorb")])
+def test_a_new_word_is_learned_and_known_by_its_name(trained, ldm_file, tmp_path, save_as, key):
+    what = {"method": "textual_inversion", "token": "zorb", "vectors": 2, "init_word": "wall"}
+    run, _ = trained("zorb", method=what, max_steps=40, learning_rate=5e-2, batch_size=2, save_as=save_as)
+    vectors = load_file(run.places.output)
+    first = run.networks.text_encoder.get_input_embeddings().weight[run.networks.tokenizer.ids("wall")[0]]
+
+    assert {name: tuple(value.shape) for name, value in vectors.items()} == {key: (2, 64)}
+    assert (vectors[key][0] - first).abs().max() > 0.01
+    assert all(item.caption.startswith("zorb, a ") for item in run.dataset.items)
+    assert len(run.trainee.trained()) == 1
+    home = tmp_path / "models" / "embeddings" / "zorb.safetensors"
+    home.parent.mkdir(parents=True)
+    home.write_bytes(run.places.output.read_bytes())
+    studio = Studio(ldm_file, device="cpu", precision="full", models_folders=[tmp_path / "models"])
+    assert studio.generate(Txt2ImgRequest(**{**vars(REQUEST), "prompt": "a zorb"})).images
