@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
 from collections.abc import Callable
@@ -10,6 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sfumato.errors import OutputError
+
+#: What unfinished files' names begin with.
+PREFIX = ".sfumato-"
+
+
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Delete what a process that was killed left unfinished in ``folder``, of the file ``name`` or of all."""
+    for path in folder.glob(f"{PREFIX}{glob.escape(name)}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
@@ -21,7 +31,7 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None
     name = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".sfumato-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{PREFIX}{path.name}-", delete=False) as file:
             name = file.name
             if callable(content):
                 content(file)  # pyright: ignore[reportArgumentType]

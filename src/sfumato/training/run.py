@@ -16,7 +16,7 @@ from sfumato.errors import RequestError
 from sfumato.families import models_folder, registry
 from sfumato.families.base import Networks
 from sfumato.runtime import memory
-from sfumato.runtime.atomic import write_whole
+from sfumato.runtime.atomic import remove_unfinished, write_whole
 from sfumato.runtime.device import DeviceFacts, probe
 from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
@@ -108,6 +108,10 @@ class Run:
             NumericError, OutputError, OutOfMemoryError: as the loop says; the last state is kept.
         """
         states = States(self.places.run)
+        if self.accelerator.is_main_process:
+            for folder in (self.places.run, self.places.run / "cache", self.places.run / "samples"):
+                remove_unfinished(folder)
+            remove_unfinished(self.places.output.parent, self.places.output.name)
         state = find_state(states, resume)
         changing = self.settings.what.train_text_encoder or self.settings.what.method == "textual_inversion"
         words = None if changing else CaptionCache(self.networks)
