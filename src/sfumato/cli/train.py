@@ -44,8 +44,8 @@ def run(flags: TrainFlags) -> None:
         _say(describe(prepared))
     if flags.plan:
         return
-    with progress(prepared) as on_step:
-        finished = prepared.start(flags.resume, on_step)
+    with progress(prepared) as (on_step, on_picture):
+        finished = prepared.start(flags.resume, on_step, on_picture)
     if not prepared.accelerator.is_main_process:
         return
     if finished.output is None:
@@ -88,16 +88,17 @@ def _prepare(flags: TrainFlags, settings: TrainSettings) -> Run:
 def describe(run: Run) -> str:
     """What was found and what the run will take, for people."""
     data, settings, forecast = run.dataset, run.settings, run.forecast()
-    own = [item for item in data.items if item.weight > 0]
-    repeats = sum(item.repeats for item in data.items)
+    own = data.own
+    repeats, remembered = sum(item.repeats for item in own), len(data.items) - len(own)
     trained = sum(p.numel() for p in run.trainee.trained().values())
     computes = run.mixed.replace("no", "float32")
     sizes: dict[tuple[int, int], int] = {}
     for size in run.batches.sizes:
         sizes[size] = sizes.get(size, 0) + 1
     lines = [
-        f"Data      {settings.data.data_dir}: {len(data.items)} pictures ({data.layout})"
-        + (f", each epoch shows {repeats}" if repeats != len(data.items) else ""),
+        f"Data      {settings.data.data_dir}: {len(own)} pictures ({data.layout})"
+        + (f", each epoch shows {repeats}" if repeats != len(own) else "")
+        + (f"; and {remembered} that the base draws, so as not to forget" if remembered else ""),
         "Sizes     " + ", ".join(f"{w}x{h}: {n}" for (w, h), n in sorted(sizes.items(), key=lambda s: -s[1])),
         "Captions  " + "; ".join(f"{caption!r}" for caption in list(dict.fromkeys(i.caption for i in own))[:3]),
         f"Base      {run.places.base} ({run.base_hash}), {computes} on {run.accelerator.device}",
@@ -117,7 +118,7 @@ def _minutes(seconds: float) -> str:
 
 
 @contextmanager
-def progress(run: Run) -> Iterator[Callable[[TrainStep], None]]:
+def progress(run: Run) -> Iterator[tuple[Callable[[TrainStep], None], Callable[[int], None]]]:
     """A bar on a terminal; elsewhere a line now and then, on standard error."""
     if not sys.stderr.isatty():
         every = max(1, run.steps // 20)
@@ -126,7 +127,7 @@ def progress(run: Run) -> Iterator[Callable[[TrainStep], None]]:
             if step.step % every == 0 or step.step == step.steps:
                 _say(f"step {step.step}/{step.steps}  epoch {step.epoch}  loss {step.loss:.4f}  rate {step.rate:.3g}")
 
-        yield line
+        yield line, lambda count: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -145,7 +146,7 @@ def progress(run: Run) -> Iterator[Callable[[TrainStep], None]]:
                 speed=f"{step.seconds:.2f} s/step",
             )  # fmt: skip
 
-        yield on_step
+        yield on_step, lambda count: bar.update(task, speed=f"{count} pictures to remember")
 
 
 def _how_to_use(flags: TrainFlags, output: Path) -> str:

@@ -37,6 +37,15 @@ class TrainFlags:
         str | None,
         Option("--class_prompt", metavar="TEXT", help="DreamBooth: words for the class."),
     ] = None
+    class_pictures: Annotated[
+        int | None,
+        Option(
+            "--class_pictures",
+            "--num_class_images",
+            metavar="N",
+            help="Pictures that the base draws first and learns along, so as not to forget; 0 for none.",
+        ),
+    ] = None
     prior_weight: Annotated[
         float,
         Option("--prior_weight", "--prior_loss_weight", metavar="N", help="What class pictures count."),
@@ -48,7 +57,7 @@ class TrainFlags:
     caption_dropout: Annotated[
         float,
         Option("--caption_dropout", metavar="N", help="Share of pictures shown without words."),
-    ] = 0.1
+    ] = 0.0
     shuffle_caption: Annotated[
         bool,
         Option("--shuffle_caption", help="Put a caption's comma-separated parts in random order."),

@@ -51,7 +51,8 @@ class Batches:
         self._networks, self._schedule = networks, schedule
         self.sizes = tuple(bucket_of(item, settings, networks) for item in dataset.items)
         repeats = tuple(item.repeats for item in dataset.items)
-        self.order = Order(self.sizes, repeats, together, settings.seed)
+        prior = tuple(item.prior for item in dataset.items)
+        self.order = Order(self.sizes, repeats, together, settings.seed, prior)
 
     def get(self, step: int, places: Sequence[int]) -> Batch:
         """The pictures at these places of the step's whole batch."""

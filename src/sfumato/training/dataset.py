@@ -26,7 +26,11 @@ _REG = ("reg", "regularization", "class")
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of the data. ``weight`` multiplies its loss; ``size`` is (width, height) as it is shown."""
+    """One picture of the data.
+
+    ``weight`` multiplies its loss; ``size`` is (width, height) as it is shown; ``prior`` says
+    that the base model drew it itself.
+    """
 
     path: Path
     caption: str
@@ -34,6 +38,7 @@ class Item:
     weight: float = 1.0
     size: tuple[int, int] = (0, 0)
     alpha: bool = False
+    prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Dataset:
     layout: str
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def own(self) -> tuple[Item, ...]:
+        """The user's pictures, without those that the base model drew."""
+        return tuple(item for item in self.items if not item.prior)
 
     @property
     def manifest(self) -> str:

@@ -21,7 +21,7 @@ from sfumato.runtime.device import DeviceFacts, probe
 from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
 from sfumato.sampling.noise_schedule import NoiseSchedule
-from sfumato.training import export, report, samples
+from sfumato.training import export, priors, report, samples
 from sfumato.training.batches import Batches
 from sfumato.training.cache import CaptionCache, LatentCache
 from sfumato.training.dataset import Dataset, discover
@@ -70,7 +70,7 @@ class Run:
         settings.check()
         set_threads(threads)
         self.settings, self.places = settings, places
-        self.dataset: Dataset = name_token(discover(settings.data), settings)
+        own = name_token(discover(settings.data), settings)
         facts = probe(device)
         self.mixed = mixed_precision(settings.mixed_precision, facts)
         self.accelerator = make_accelerator(self.mixed, facts)
@@ -79,6 +79,9 @@ class Run:
         self.schedule = NoiseSchedule.from_betas(*self.networks.spec.betas)
         together = settings.batch_size * settings.gradient_accumulation * self.accelerator.num_processes
         cache = LatentCache(self.networks, places.run / "cache", self.base_hash)
+        wanted = priors.prompts(settings.data, places.base)
+        remembered = priors.plan(self.networks, wanted, settings.data.prior_weight, places.run / "class")
+        self.dataset: Dataset = replace(own, items=(*own.items, *remembered))
         self.batches = Batches(self.dataset, settings, self.networks, self.schedule, cache, together)
         self.trainee: Trainee = make_trainee(self.networks, settings.what, settings.seed)
         self.steps = settings.max_steps or settings.epochs * len(self.batches.order)
@@ -97,11 +100,17 @@ class Run:
                 self.steps, _TYPES[self.mixed],
             )  # fmt: skip
 
-    def start(self, resume: str | None, on_step: Callable[[TrainStep], None]) -> Finished:
+    def start(
+        self,
+        resume: str | None,
+        on_step: Callable[[TrainStep], None],
+        on_picture: Callable[[int], None] = lambda count: None,
+    ) -> Finished:
         """Train, and write what came of it.
 
         Args:
             resume: ``"latest"``, a state file, or None for a new run.
+            on_picture: is told how many of the pictures that the base model draws first are there.
 
         Raises:
             RequestError: there is nothing to resume, or something that would be written over.
@@ -113,6 +122,9 @@ class Run:
                 remove_unfinished(folder)
             remove_unfinished(self.places.output.parent, self.places.output.name)
         state = find_state(states, resume)
+        with self.accelerator.main_process_first():
+            remembered = [item for item in self.dataset.items if item.prior]
+            priors.draw(remembered, self.networks, self.schedule, self.accelerator.autocast, on_picture)
         changing = self.settings.what.train_text_encoder or self.settings.what.method == "textual_inversion"
         words = None if changing else CaptionCache(self.networks)
         loop = Loop(self.trainee, self.batches, words, self.settings, self.accelerator, states, self.facts())
@@ -143,7 +155,7 @@ class Run:
 
     def metadata(self, step: int) -> dict[str, Any]:
         """How the result was made, under kohya's names where it has them."""
-        settings, own = self.settings, [item for item in self.dataset.items if item.weight > 0]
+        settings, own = self.settings, self.dataset.own
         tags: dict[str, int] = {}
         for item in own:
             for tag in filter(None, (part.strip() for part in item.caption.split(","))):
@@ -200,7 +212,7 @@ class _Watch:
 
 def _first_captions(dataset: Dataset) -> Iterator[str]:
     """Up to four different captions of the user's own pictures."""
-    yield from list(dict.fromkeys(item.caption for item in dataset.items if item.weight > 0))[:4]
+    yield from list(dict.fromkeys(item.caption for item in dataset.own))[:4]
 
 
 def name_token(dataset: Dataset, settings: TrainSettings) -> Dataset:

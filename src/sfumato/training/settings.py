@@ -28,6 +28,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "alpha": (1e-6, 1e6),
     "vectors": (1, 75),
     "resolution": (16, 4096),
+    "class_pictures": (0, 100_000),
     "keep_tokens": (0, 1000),
     "caption_dropout": (0, 1),
     "prior_weight": (0, 100),
@@ -51,10 +52,11 @@ class DataSettings:
     caption: str | None = None
     instance_prompt: str | None = None
     class_prompt: str | None = None
+    class_pictures: int | None = None
     reg_dir: Path | None = None
     prior_weight: float = 1.0
     resolution: int | None = None
-    caption_dropout: float = 0.1
+    caption_dropout: float = 0.0
     shuffle_caption: bool = False
     keep_tokens: int = 0
     flip: bool = False
@@ -124,8 +126,6 @@ class TrainSettings:
             raise RequestError("--method textual_inversion learns a new word; say which with --token.")
         if what.method == "textual_inversion" and what.train_text_encoder:
             raise RequestError("--train_text_encoder has no meaning with --method textual_inversion; leave it out.")
-        if data.class_prompt is not None and data.instance_prompt is None:
-            raise RequestError("--class_prompt needs --instance_prompt, the words for your own pictures.")
         if data.masked_loss and data.random_crop:
             raise RequestError("--masked_loss and --random_crop can't be used together; leave one out.")
         if self.save_as == "ldm" and what.method != "full":
