@@ -29,6 +29,16 @@ def test_an_epoch_shows_every_picture_as_often_as_it_repeats(pictures, batch, se
     assert all(len(rows) == batch and len({sizes[row] for row in rows}) == 1 for rows in batches)
 
 
+@given(st.integers(1, 6), st.integers(1, 20), st.integers(1, 4))
+def test_an_epoch_shows_as_many_prior_pictures_as_others(own, prior, batch):
+    order = Order(((64, 64),) * (own + prior), (1,) * (own + prior), batch, 0, (False,) * own + (True,) * prior)
+    seen = [Counter(row for k in range(len(order)) for row in order.at(epoch * len(order) + k)) for epoch in (0, 1)]
+
+    assert all(seen[0][row] >= 1 for row in range(own))
+    assert sum(seen[0].values()) == batch * len(order) == sum(seen[1].values())
+    assert len([row for row in seen[0] if row >= own]) == min(own, prior)
+
+
 def test_epochs_differ_and_are_the_same_again():
     order = Order(((64, 64),) * 20, (1,) * 20, 1, 3)
     first, second = ([order.at(epoch * 20 + k) for k in range(20)] for epoch in (0, 1))
