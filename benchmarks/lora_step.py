@@ -53,8 +53,7 @@ def theirs(weights: Path, precision: str) -> Callable[[], None]:
     from transformers import CLIPTextModel
 
     accelerator = Accelerator(mixed_precision=precision, cpu=True)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16}[precision]
-    folder = weights / "sd15-random"
+    dtype, folder = {"no": torch.float32, "bf16": torch.bfloat16}[precision], weights / "sd15-random"
     unet = UNet2DConditionModel.from_pretrained(folder / "unet").requires_grad_(False).to(dtype=dtype)
     vae = AutoencoderKL.from_pretrained(folder / "vae").requires_grad_(False).to(dtype=dtype)
     text = CLIPTextModel.from_pretrained(folder / "text_encoder").requires_grad_(False).to(dtype=dtype)
@@ -65,8 +64,7 @@ def theirs(weights: Path, precision: str) -> Callable[[], None]:
     layers = [p for p in unet.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(layers, lr=1e-4)
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    pixels = torch.zeros(1, 3, SIDE, SIDE)
-    ids = torch.full((1, 77), 49407)
+    pixels, ids = torch.zeros(1, 3, SIDE, SIDE), torch.full((1, 77), 49407)
     unet.train()
 
     def step() -> None:

@@ -145,7 +145,7 @@ def test_every_flag_and_command_is_documented(capsys: pytest.CaptureFixture[str]
     from sfumato.cli import entry
 
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for command, name in (("txt2img", "cli.md"), ("train", "train.md")):
+    for command, name in (("txt2img", "cli.md"), ("train", "train.md"), ("quantize", "quantize.md")):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         table = "\n".join(line for line in text.splitlines() if line.startswith("| `--"))
         entry.run([command, "--help"], "sfumato")

@@ -95,7 +95,8 @@ def test_two_processes_are_one_with_twice_the_batch(place):
     one = _train(*common, "--name", "one", "--batch_size", "2", "--device", "cpu")
     assert one.returncode == 0, one.stderr
     launch = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
+        "--num_processes", "2", "--num_machines", "1",
         "--mixed_precision", "no", "--dynamo_backend", "no", str(ROOT / "train.py"),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

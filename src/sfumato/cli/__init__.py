@@ -23,6 +23,15 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     return run_command("train", argv, "train.py")
 
 
+def quantize_main(argv: Sequence[str] | None = None) -> int:
+    """The script ``quantize.py``: the same as ``sfumato quantize``."""
+    try:
+        from sfumato.cli.entry import run_command
+    except KeyboardInterrupt:
+        return 130
+    return run_command("quantize", argv, "quantize.py")
+
+
 def txt2img_main(argv: Sequence[str] | None = None) -> int:
     """The script ``txt2img.py``: the same as ``sfumato txt2img``."""
     try:

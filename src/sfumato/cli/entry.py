@@ -69,6 +69,22 @@ def train(given: TrainFlags) -> None:
     run(given)
 
 
+def quantize(
+    model_path: flags.ModelPath,
+    output_path: flags.OutputPath,
+    type: flags.QuantType = "q4_0",
+    layout: flags.Layout = "portable",
+    rules: flags.Rules = None,
+    dequantize: flags.Dequantize = False,
+    force: flags.Force = False,
+) -> None:
+    """Write a model in fewer bits, as a GGUF file that other programs read too."""
+    given = {**locals(), "rules": rules or []}
+    from sfumato.cli.quantize import QuantizeFlags, run
+
+    run(QuantizeFlags(**given))
+
+
 def models(config: flags.Config = None, json: flags.Json = False) -> None:
     """List the models that there are."""
     from sfumato.cli.listing import list_models
@@ -107,6 +123,7 @@ def info(file: flags.File, json: flags.Json = False) -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
     "train": train,
+    "quantize": quantize,
     "models": models,
     "samplers": samplers,
     "doctor": doctor,

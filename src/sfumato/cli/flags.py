@@ -52,6 +52,17 @@ Json = Annotated[bool, Option("--json", help="Print JSON: one object a line.")]
 NoMetadata = Annotated[bool, Option("--no_metadata", help="Save pictures without how they were made.")]
 Threads = Annotated[int | None, Option("--threads", metavar="N", help="CPU threads; by default one for each core.")]
 Version = Annotated[bool, Option("--version", help="Print the version.")]
+ModelPath = Annotated[Path, Option("--model_path", metavar="PATH", help="The model: a file of any kind, or a folder.")]
+OutputPath = Annotated[Path, Option("--output_path", metavar="FILE", help="Where the new file goes.")]
+QuantType = Annotated[str, Option("--type", metavar="NAME", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16 or bf16.")]
+Layout = Annotated[
+    str, Option("--layout", metavar="NAME", help="portable for stable-diffusion.cpp too, or compact: smaller.")
+]
+Rules = Annotated[
+    list[str] | None, Option("--rules", metavar="PATTERN=TYPE", help="Another type for names that fit. Repeatable.")
+]
+Dequantize = Annotated[bool, Option("--dequantize", help="The other way: write a plain .safetensors file.")]
+Force = Annotated[bool, Option("--force", help="Write over a file that is there.")]
 File = Annotated[Path, Argument(metavar="FILE", help="A picture that this or another program made.")]
 
 

@@ -12,8 +12,8 @@ import torch
 from sfumato.errors import CheckpointError
 from sfumato.families import folder, sd1
 from sfumato.families.base import Networks
-from sfumato.weights.header import Header, read_header
-from sfumato.weights.source import open_part
+from sfumato.weights.header import Header
+from sfumato.weights.source import open_any, open_part
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def identify(path: Path) -> tuple[str, Header]:
     if path.is_dir():
         folder.check_index(path)
         return "sd1", open_part(path / "unet").header
-    header = read_header(path)
+    header = open_any(path).header
     lacking = {name: family.missing(header) for name, family in FAMILIES.items()}
     best = min(lacking, key=lambda name: len(lacking[name]))
     if lacking[best]:

@@ -20,7 +20,7 @@ from sfumato.families.base import Networks, Spec
 from sfumato.families.build import build, check_fit, fill, fill_text
 from sfumato.weights.header import Header
 from sfumato.weights.keymaps import ldm
-from sfumato.weights.source import TensorSource
+from sfumato.weights.source import open_any
 
 #: Present in every LDM file of the family, whatever its widths.
 MARKS = (
@@ -69,7 +69,7 @@ def _text_alias(name: str, known: Iterable[str]) -> str | None:
 
 
 def _load_file(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
-    source = TensorSource(path)
+    source = open_any(path)
     header = source.header
     if lacking := missing(header):
         raise CheckpointError(f"{path}: of no family that is known; nearest: {describe(lacking)}")

@@ -13,8 +13,6 @@ from sfumato.errors import CheckpointError
 
 #: Model files of other kinds, which users have and may try.
 _OTHER_KINDS = {
-    **dict.fromkeys((".ckpt", ".pt", ".pth", ".bin"), "a pickle, which can run programs when it is opened, and"),
-    ".gguf": "a GGUF file, and",
     ".onnx": "an ONNX file, and",
 }
 #: Bytes of a text file that its error message shows. A safetensors file begins with a length, which has zeros in it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -72,6 +73,28 @@ class TensorSource:
 def _open(path: Path) -> safe_open:
     with refusing(path):
         return safe_open(path, framework="pt", device="cpu")
+
+
+def open_any(path: Path) -> Any:
+    """The weights of a checkpoint of any kind, told by its content: safetensors, GGUF, PyTorch's, or a folder.
+
+    Returns:
+        A :class:`TensorSource` or what has its methods: ``header``, ``get(name)``, ``names()``.
+
+    Raises:
+        CheckpointError: there is nothing to read, or it is damaged.
+    """
+    from sfumato.weights import folder_source, gguf_file, pickled  # each imports a library of its own
+
+    if path.is_dir():
+        return folder_source.FolderSource(path)
+    with refusing(path), path.open("rb") as file:
+        start = file.read(8)
+    if start[:4] == gguf_file.MAGIC:
+        return gguf_file.GgufSource(path)
+    if start.startswith(pickled.STARTS):
+        return pickled.PickledSource(path)
+    return TensorSource(path)
 
 
 def open_source(path: Path) -> TensorSource:

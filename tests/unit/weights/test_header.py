@@ -46,7 +46,7 @@ def test_it_needs_no_torch(path):
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=60).returncode == 0
 
 
-@pytest.mark.parametrize(("ending", "what"), [(".ckpt", "a pickle"), (".PT", "a pickle"), (".gguf", "a GGUF file")])
+@pytest.mark.parametrize(("ending", "what"), [(".onnx", "an ONNX file"), (".ONNX", "an ONNX file")])
 def test_model_files_of_other_kinds_are_named(tmp_path, ending, what):
     path = tmp_path / f"m{ending}"
     path.write_bytes(np.arange(100, dtype=np.uint8).tobytes())

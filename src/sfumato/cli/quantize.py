@@ -1,0 +1,106 @@
+"""``quantize``: a model in fewer bits, and what that cost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sfumato.errors import RequestError
+
+if TYPE_CHECKING:
+    from sfumato.quant.convert import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeFlags:
+    """What was typed."""
+
+    model_path: Path
+    output_path: Path
+    type: str
+    layout: str
+    rules: list[str]
+    dequantize: bool
+    force: bool
+
+
+def run(flags: QuantizeFlags) -> None:
+    """Writes the smaller model, or with ``--dequantize`` a plain one, and prints a table of what became of it.
+
+    Raises:
+        SfumatoError: what can't be done; then nothing is written.
+    """
+    from sfumato.quant import rules
+    from sfumato.weights.source import open_any
+
+    if flags.layout not in rules.LAYOUTS:
+        raise RequestError(f"--layout {flags.layout!r} is unknown; choose {' or '.join(rules.LAYOUTS)}.")
+    wish, given = rules.type_of("--type", flags.type), rules.parse_rules(flags.rules)
+    if not flags.model_path.exists():
+        raise RequestError(f"--model_path {flags.model_path}: there is no such file or folder.")
+    if flags.output_path.exists() and not flags.force:
+        raise RequestError(f"--output_path {flags.output_path} is there already; --force writes over it.")
+    ending = ".safetensors" if flags.dequantize else ".gguf"
+    if flags.output_path.suffix != ending:
+        raise RequestError(f"--output_path {flags.output_path} must end in {ending}.")
+    source = open_any(flags.model_path)
+    names = {name: name for name in source if not _left_out(name)}
+    if flags.dequantize:
+        from sfumato.quant.plain import write_plain
+
+        write_plain(source, names, flags.output_path)
+        typer.echo(str(flags.output_path))
+        return
+    from sfumato.quant.convert import convert
+
+    with _bar() as on_tensor:
+        report = convert(source, names, flags.output_path, wish, flags.layout, "sd1", given, on_tensor)
+    typer.echo("\n".join(describe(report, flags, _size(flags.model_path))), err=True)
+    typer.echo(str(flags.output_path))
+
+
+def _left_out(name: str) -> bool:
+    """Training leftovers, which no program needs to draw."""
+    return name.startswith(("model_ema.", "loss.", "optimizer")) or name.endswith("position_ids")
+
+
+def describe(report: Report, flags: QuantizeFlags, before: int) -> list[str]:
+    """The table: what became of which part, and at which cost."""
+    after = flags.output_path.stat().st_size
+    lines = [f"{'part':<14}{'type':<7}{'tensors':>8}{'weights':>12}{'MB':>9}{'error':>9}"]
+    for (part, kind), group in sorted(report.groups.items()):
+        lines.append(
+            f"{part:<14}{kind:<7}{group.tensors:>8}{group.numbers / 1e6:>10.2f} M"
+            f"{group.bytes / 1e6:>9.1f}{group.relative_error:>9.2%}"
+        )
+    if report.reasons:
+        kept = ", ".join(f"{count} ({why})" for why, count in sorted(report.reasons.items()))
+        lines.append(f"not in {flags.type}: {kept}")
+    size = f"{after / 1e9:.3f} GB, {after / before:.0%} of {before / 1e9:.3f} GB"
+    lines.append(f"{report.bits_per_weight:.2f} bits a weight; {size}")
+    return lines
+
+
+def _size(path: Path) -> int:
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return sum(os.path.getsize(file) for file in files)  # noqa: PTH202
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], Any]]:
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("quantizing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

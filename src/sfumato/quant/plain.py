@@ -1,0 +1,30 @@
+"""Back from packed weights to a plain ``.safetensors`` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from sfumato.errors import OutputError
+from sfumato.quant.convert import Source
+from sfumato.runtime.atomic import whole_path
+
+
+def write_plain(source: Source, names: Mapping[str, str], output: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write the tensors in ``dtype``; the file appears whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or the folder can't be written.
+    """
+    tensors = {}
+    for old, new in names.items():
+        tensor = source.get(old)
+        tensors[new] = tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
+    try:
+        with whole_path(output) as path:
+            save_file(tensors, path, metadata={"format": "pt"})
+    except OSError as error:
+        raise OutputError(f"{output}: can't be written ({error.strerror or error}); nothing was changed.") from error
