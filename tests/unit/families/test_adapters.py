@@ -187,12 +187,13 @@ def test_files_are_read_once_and_again_when_they_change(models, tmp_path, monkey
     assert (_outputs(ours)[0] - before[0]).abs().max() > 1e-3
 
 
-def test_a_failure_half_way_leaves_nothing_on(models, tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", [40, 88])  # within the UNet, and in the text encoder after the whole UNet
+def test_a_failure_half_way_leaves_nothing_on(models, tmp_path, monkeypatch, place):
     networks, file = models
     path = write_lora(tmp_path / "a.safetensors", networks[0], networks[2])
     ours = _load(file)
     adapters, plain = Adapters(ours), _outputs(ours)
-    left = [40]
+    left = [place]
 
     class Scarce(adapted.Adapted):
         def __init__(self, *args):
@@ -205,7 +206,7 @@ def test_a_failure_half_way_leaves_nothing_on(models, tmp_path, monkeypatch):
     with pytest.raises(MemoryError):
         adapters.use([Wish(path)])
     assert all(torch.equal(a, b) for a, b in zip(_outputs(ours), plain, strict=True))
-    assert not any(isinstance(m, adapted.Adapted) for m in ours.unet.modules())
+    assert not any(isinstance(m, Scarce) for network in (ours.unet, ours.text_encoder) for m in network.modules())
 
     left[0] = 1000
     adapters.use([Wish(path)])
