@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sfumato.weights.keymaps import ldm, ldm_names
+
 RANK = 4
 
 
@@ -23,16 +25,27 @@ def _pair(layer: Any, g: torch.Generator) -> tuple[Tensor, Tensor]:
     return down, torch.randn(weight.shape[0], RANK, *[1] * (weight.ndim - 2), generator=g) * 0.1
 
 
+def _shape_of(unet: Any) -> ldm.UNetShape:
+    config = unet.config
+    return ldm.UNetShape(
+        channels=tuple(config.block_out_channels), layers=config.layers_per_block, depth=1, context=0,
+        attention=tuple("CrossAttn" in name for name in config.down_block_types),
+        in_channels=4, out_channels=4, linear_projection=False,
+    )  # fmt: skip
+
+
 def write_lora(path: Path, unet: nn.Module, text: nn.Module, spelling: str = "kohya", seed: int = 0,
                convolutions: bool = True, alpha: float = 2.0) -> Path:  # fmt: skip
-    """Write one in the spelling ``kohya``, ``peft`` or ``diffusers``; the last has no alpha."""
+    """Write one in the spelling ``kohya``, ``kohya-ldm``, ``peft`` or ``diffusers``; the last two have no alpha."""
     g, tensors = torch.Generator().manual_seed(seed), {}
+    old = ldm_names.modules([n for n, _ in unet.named_modules()], _shape_of(unet)) if spelling == "kohya-ldm" else {}
     for network, module in (("unet", unet), ("text_encoder", text)):
         for name, layer in _layers(module, convolutions).items():
             down, up = _pair(layer, g)
             full = name if network == "unet" or name.startswith("text_model.") else f"text_model.{name}"
-            if spelling == "kohya":
-                key = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[network] + full.replace(".", "_")
+            if spelling.startswith("kohya"):
+                own = old.get(name, full) if network == "unet" else full
+                key = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[network] + own.replace(".", "_")
                 tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
                 tensors[f"{key}.alpha"] = torch.tensor(alpha)
             elif spelling == "peft":

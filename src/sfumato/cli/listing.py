@@ -16,28 +16,31 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
 
     settings = config.load(config_path, os.environ, {}).settings
     folder = Path(settings.models_dir)
-    models = find_models(folder) + find_networks(folder)
+    sections = {"Models": find_models(folder), **find_networks(folder)}
+    rows = [row for each in sections.values() for row in each]
     if as_json:
-        typer.echo(json.dumps(models))
+        typer.echo(json.dumps(rows))
         return
-    if not models:
+    if not rows:
         typer.echo(f"No models; put a .safetensors file into {Path(settings.models_dir).absolute()}.")
         return
-    wide = max(len(model["name"]) for model in models)
-    for model in models:
-        typer.echo(f"{model['name']:<{wide}}  {model['bytes'] / 1e6:>8.1f} MB  {model['kind']:<10}  {model['path']}")
+    wide = max(len(row["name"]) for row in rows)
+    for title, each in sections.items():
+        if each:
+            typer.echo(f"{title}:")
+        for row in each:
+            typer.echo(f"  {row['name']:<{wide}}  {row['bytes'] / 1e6:>8.1f} MB  {row['kind']:<9}  {row['path']}")
 
 
-def find_networks(folder: Path) -> list[dict[str, Any]]:
-    """Every LoRA and embedding of the models folder as plain data."""
-    from sfumato.families import adapters
+def find_networks(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every LoRA and every embedding of the models folder as plain data."""
+    from sfumato.families import models_folder
 
-    kinds = {"lora": adapters.LORAS, "embedding": adapters.EMBEDDINGS}
-    return [
-        {**_describe(name, path), "kind": kind}
-        for kind, homes in kinds.items()
-        for name, path in adapters.list_files([folder], homes).items()
-    ]
+    loras, embeddings = models_folder.list_loras([folder]), models_folder.list_embeddings([folder])
+    return {
+        "LoRAs": [{**_describe(name, path), "kind": "lora"} for name, path in loras.items()],
+        "Embeddings": [{**_describe(name, path), "kind": "embedding"} for name, path in embeddings.items()],
+    }
 
 
 def find_models(folder: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -16,19 +16,19 @@ Encode = Callable[[Segments, int], Tensor]
 
 
 class EncodingCache:
-    """The last texts' encodings; a text that comes again is not encoded again."""
+    """The last texts' encodings; a text that comes again is not encoded again.
 
-    def __init__(self, encode: Encode, size: int = 64) -> None:
-        self._encode, self._size = encode, size
-        self._kept: OrderedDict[tuple[Segments, int], Tensor] = OrderedDict()
+    ``reading`` says how texts are read at the moment (what is on the text encoder, which words it knows): encodings
+    are used again only while it is the same.
+    """
 
-    def clear(self) -> None:
-        """Forget all: the text encoder reads differently from now on."""
-        self._kept.clear()
+    def __init__(self, encode: Encode, size: int = 64, reading: Callable[[], Hashable] = tuple) -> None:
+        self._encode, self._size, self._reading = encode, size, reading
+        self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
 
     def __call__(self, segments: Segments, clip_skip: int) -> Tensor:
         """(1, 77 k, D) for the weighted text."""
-        key = (segments, clip_skip)
+        key = (segments, clip_skip, self._reading())
         if key not in self._kept:
             self._kept[key] = self._encode(segments, clip_skip)
             if len(self._kept) > self._size:

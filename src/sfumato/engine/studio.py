@@ -15,9 +15,8 @@ from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.resolve import Job, resolve
 from sfumato.families import adapters, models_folder, registry
-from sfumato.families.adapters import Adapters
+from sfumato.families.adapters import Adapters, Wish
 from sfumato.families.base import Networks
-from sfumato.families.embeddings import mentioned
 from sfumato.families.text import encode
 from sfumato.prompt.networks import take_networks
 from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
@@ -91,9 +90,10 @@ class Studio:
         with self._lock:
             memory.reset_peak()
             watch = Stopwatch()
+            plain, wishes = self._take_wishes(request)
             model = self.load()
-            tags = self._use_adapters(model, request)
-            job = resolve(replace(request, **_without_tags(request)), model.networks.spec)
+            job = resolve(plain, model.networks.spec)
+            tags = self._use(model, wishes)
             watch.lap("load")
             with memory.worded_exhaustion(_describe(job)):
                 images = draw(job, model.networks, model.cache, model.schedule, on_step, watch)
@@ -110,22 +110,27 @@ class Studio:
                 networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
                 optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = NoiseSchedule.from_betas(*networks.spec.betas)
-            cache = EncodingCache(functools.partial(encode, networks))
-            self._loaded = LoadedModel(
-                models_folder.display_name(path), model_hash(path), networks, schedule, cache, Adapters(networks)
+            loras = Adapters(networks)
+            cache = EncodingCache(
+                functools.partial(encode, networks), reading=lambda: (loras.reading, networks.embeddings.known)
             )
+            name = models_folder.display_name(path)
+            self._loaded = LoadedModel(name, model_hash(path), networks, schedule, cache, loras)
         return self._loaded
 
-    def _use_adapters(self, model: LoadedModel, request: Txt2ImgRequest) -> dict[str, object]:
-        """Put on what the prompts name; what the metadata says of it."""
-        tags = [tag for text in (request.prompt, request.negative_prompt) for tag in take_networks(text)[1]]
-        words = adapters.list_files(self._folders, adapters.EMBEDDINGS)
-        named = mentioned(list(words), (request.prompt, request.negative_prompt))
+    def _take_wishes(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, list[Wish]]:
+        """The request without the tags in its prompts, and the LoRAs that they name."""
+        prompt, tags = take_networks(request.prompt)
+        negative, more = take_networks(request.negative_prompt)
+        wishes = [Wish(adapters.find_lora(tag.name, self._folders), tag.unet, tag.text) for tag in (*tags, *more)]
+        return replace(request, prompt=prompt, negative_prompt=negative), wishes
+
+    def _use(self, model: LoadedModel, wishes: Sequence[Wish]) -> dict[str, object]:
+        """Put the LoRAs on, and have the folders' embeddings at hand; what the metadata says of it."""
         width = model.networks.text_encoder.config.hidden_size
-        changed = model.networks.embeddings.use({name: words[name] for name in named}, width)
-        wishes = [adapters.Wish(adapters.find_lora(tag.name, self._folders), tag.unet, tag.text) for tag in tags]
-        if model.adapters.use(wishes) or changed:
-            model.cache.clear()
+        model.networks.embeddings.know(models_folder.list_embeddings(self._folders), width)
+        with memory.worded_exhaustion("the LoRAs"):
+            model.adapters.use(wishes)
         hashes = {wish.path.stem: network_hash(wish.path) for wish in wishes}
         return {"Lora hashes": ", ".join(f"{n}: {h}" for n, h in hashes.items())} if hashes else {}
 
@@ -158,11 +163,6 @@ class Studio:
             peak_memory_bytes=memory.peak_rss(),
             extra={**passes.describe(job.width, job.height, request.steps, model.networks.spec), **more},
         )
-
-
-def _without_tags(request: Txt2ImgRequest) -> dict[str, str]:
-    texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
-    return {name: take_networks(text)[0] for name, text in texts.items()}
 
 
 def _describe(job: Job) -> str:

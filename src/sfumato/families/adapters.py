@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sfumato.errors import CheckpointError, RequestError, nearest
 from sfumato.families.base import Networks
+from sfumato.families.models_folder import LORAS, list_loras
 from sfumato.runtime.adapted import Attachment, Branch, layers
+from sfumato.weights.digest import stamp
+from sfumato.weights.keymaps import ldm, ldm_names
 from sfumato.weights.lora import Lora, read_lora
 
-#: Where they lie in a models folder, by the names that programs gave these folders.
-LORAS = ("loras", "Lora", "lora", "LyCORIS")
-EMBEDDINGS = ("embeddings",)
-
-
-def list_files(folders: Sequence[Path], kinds: Sequence[str]) -> dict[str, Path]:
-    """Names to the ``.safetensors`` files in the folders of these kinds, at any depth."""
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for kind in kinds:
-            for path in sorted((folder / kind).rglob("*.safetensors")):
-                found.setdefault(path.stem, path)
-    return found
+#: Files that were read and are kept; they are mapped, and take memory only where they are in use.
+KEPT = 16
+#: Networks that Stable Diffusion 1 does not have, and the families that do.
+_OTHERS = {"text_encoder_2": "Stable Diffusion XL", "text_encoder_3": "Stable Diffusion 3", "transformer": "Flux"}
+_Plan = dict[str, dict[str, list[Branch]]]
 
 
 def find_lora(name: str, folders: Sequence[Path]) -> Path:
@@ -32,12 +29,11 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
     Raises:
         RequestError: there is none; the message names the nearest.
     """
-    known = list_files(folders, LORAS)
+    known = list_loras(folders)
     if name not in known:
         where = ", ".join(str(folder / LORAS[0]) for folder in folders)
-        raise RequestError(
-            f"<lora:{name}>: there is no {name}.safetensors in {where}; {nearest(name, known)}".rstrip("; ")
-        )
+        close = nearest(name, known) or "`sfumato models` lists those that there are"
+        raise RequestError(f"<lora:{name}>: there is no {name}.safetensors in {where}; {close}")
     return known[name]
 
 
@@ -51,75 +47,113 @@ class Wish:
 
 
 class Adapters:
-    """What is on a model's networks. Files are read once, and stay in memory as long as they are wished for."""
+    """What is on a model's networks. A file is read once, and again when it has changed."""
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self._files: dict[Path, Lora] = {}
-        self._wishes: tuple[Wish, ...] = ()
+        self._files: OrderedDict[Hashable, Lora] = OrderedDict()
+        self._on: tuple[Hashable, ...] = ()
         self._attached: list[Attachment] = []
+        #: What the text encoder has on: texts that were encoded with an equal one are encoded the same.
+        self.reading: Hashable = ()
 
-    def use(self, wishes: Sequence[Wish]) -> bool:
-        """Have exactly these on; says whether the text encoder has others than before.
+    def use(self, wishes: Sequence[Wish]) -> None:
+        """Have exactly these on.
 
         Raises:
             CheckpointError: a file can't be read or does not fit the model; then none is on.
         """
-        wishes = tuple(wishes)
-        if wishes == self._wishes:
-            return False
-        before = [(wish.path, wish.text) for wish in self._wishes]
+        on = tuple((stamp(wish.path), wish.unet, wish.text) for wish in wishes)
+        if on == self._on:
+            return
         self._take_off()
-        self._files = {wish.path: self._files.get(wish.path) or read_lora(wish.path) for wish in wishes}
-        plans = {network: self._plan(network, wishes) for network in ("unet", "text_encoder")}
-        for network, branches in plans.items():
-            if branches:
-                self._attached.append(Attachment(getattr(self._networks, network), branches))
-        self._wishes = wishes
-        return before != [(wish.path, wish.text) for wish in wishes]
+        files = [self._read(wish.path) for wish in wishes]
+        plan = self._plan(files, wishes)
+        try:
+            for network, branches in plan.items():
+                if branches:
+                    self._attached.append(Attachment(getattr(self._networks, network), branches))
+        except BaseException:
+            self._take_off()
+            raise
+        self._on = on
+        self.reading = tuple((mark, text) for mark, _, text in on) if plan["text_encoder"] else ()
 
     def _take_off(self) -> None:
         for attachment in reversed(self._attached):
             attachment.remove()
-        self._attached, self._wishes = [], ()
+        self._attached, self._on, self.reading = [], (), ()
 
-    def _plan(self, network: str, wishes: Sequence[Wish]) -> dict[str, list[Branch]]:
-        """A network's branches by the layers' paths."""
-        places = layers(getattr(self._networks, network))
-        by_path: dict[str, list[Branch]] = {}
-        for wish in wishes:
-            strength = wish.unet if network == "unet" else wish.text
-            for path, branch in fit(self._files[wish.path], network, places).items():
-                if strength:
-                    by_path.setdefault(path, []).append(Branch(branch.down, branch.up, branch.scale * strength))
-        return by_path
+    def _read(self, path: Path) -> Lora:
+        mark = stamp(path)
+        if mark not in self._files:
+            self._files[mark] = read_lora(path)
+        self._files.move_to_end(mark)
+        while len(self._files) > KEPT:
+            self._files.popitem(last=False)
+        return self._files[mark]
+
+    def _plan(self, files: Sequence[Lora], wishes: Sequence[Wish]) -> _Plan:
+        """Each network's branches by the layers' paths; those that count nothing are left out."""
+        plan: _Plan = {"unet": {}, "text_encoder": {}}
+        places = {network: Places(network, getattr(self._networks, network)) for network in plan}
+        for lora, wish in zip(files, wishes, strict=True):
+            strengths = {"unet": wish.unet, "text_encoder": wish.text}
+            for (network, path), branch in fit(lora, places).items():
+                if scale := branch.scale * strengths[network]:
+                    plan[network].setdefault(path, []).append(Branch(branch.down, branch.up, scale))
+        return plan
 
 
-def fit(lora: Lora, network: str, places: Mapping[str, tuple[int, ...]]) -> dict[str, Branch]:
-    """The file's branches for a network, by the paths of its layers.
+class Places:
+    """A network's layers: their sizes by path, and their paths by every name that a file may have for them."""
 
-    Args:
-        places: the layers' paths and their (out, in).
+    def __init__(self, kind: str, network: Any) -> None:
+        self.sizes = layers(network)
+        self.paths: dict[str, str] = {}
+        for path in self.sizes:
+            full = path if kind == "unet" or path.startswith("text_model.") else f"text_model.{path}"
+            for name in (path, full):
+                self.paths[name] = self.paths[name.replace(".", "_")] = path
+        if kind == "unet" and isinstance(network.config.layers_per_block, int):
+            for path, old in ldm_names.modules(self.sizes, _shape_of(network.config)).items():
+                self.paths[old] = self.paths[old.replace(".", "_")] = path
+
+
+def _shape_of(config: Any) -> ldm.UNetShape:
+    return ldm.UNetShape(
+        channels=tuple(config.block_out_channels),
+        attention=tuple("CrossAttn" in name for name in config.down_block_types),
+        layers=config.layers_per_block,
+        depth=1,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        context=0,
+        linear_projection=bool(config.use_linear_projection),
+    )
+
+
+def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Branch]:
+    """The file's branches by network and path of the layer.
 
     Raises:
-        CheckpointError: some belong to no layer, or to one of another size.
+        CheckpointError: some belong to no layer, or to one of another size; the message says how many, and which.
     """
-    by_name = {}
-    for path in places:
-        full = path if network == "unet" or path.startswith("text_model.") else f"text_model.{path}"
-        for name in (path, full):
-            by_name[name] = by_name[name.replace(".", "_")] = path
     fitted, lost = {}, []
-    own = {module: branch for (where, module), branch in lora.branches.items() if where == network}
-    for module, branch in own.items():
-        path = by_name.get(module)
-        if path is None or places[path] != (branch.up.shape[0], branch.down.shape[1]):
-            lost.append(module)
+    for (network, module), branch in lora.branches.items():
+        known = places.get(network)
+        path = known.paths.get(module) if known else None
+        if known is None or path is None:
+            lost.append(f"{network}.{module}, which it does not have")
+        elif known.sizes[path] != branch.size:
+            lost.append(f"{network}.{module}, which is {known.sizes[path]} in the model and {branch.size} in the file")
         else:
-            fitted[path] = branch
+            fitted[network, path] = branch
     if lost:
+        networks = {network for network, _ in lora.branches}
+        others = [f" (it looks like one for {family})" for name, family in _OTHERS.items() if name in networks]
         raise CheckpointError(
-            f"{lora.path}: is not made for this model: {len(lost)} of its {len(own)} branches for the {network} "
-            f"fit no layer, such as {lost[0]}"
+            f"{lora.path}: is not made for this model{''.join(others[:1])}: {len(lost)} of its "
+            f"{len(lora.branches)} branches fit no layer, such as {'; '.join(lost[:2])}"
         )
     return fitted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import CheckpointError
+from sfumato.weights.digest import stamp
 from sfumato.weights.source import TensorSource
 
 #: Vectors have numbers from here on, above every vocabulary.
 FIRST = 1 << 24
+#: As many as the text encoder reads at a time.
+MOST = 75
 
 
 class Tokenizer(Protocol):
@@ -26,30 +29,47 @@ class Tokenizer(Protocol):
 
 @dataclass
 class Embeddings:
-    """Words by name, each with its vectors (k, D). Names are found in a text by their tokens, the longest first."""
+    """Words by name, each with its vectors (k, D). Names are found in a text by their tokens, the longest first.
+
+    Of the words that are only known as files, vectors are read when a text first has them.
+    """
 
     vectors: dict[str, Tensor] = field(default_factory=dict)
+    _files: dict[str, Path] = field(default_factory=dict)
+    _width: int = 0
+    #: Every word's file as it was when it became known: another when a word's meaning is.
+    known: tuple[Hashable, ...] = ()
+
+    def know(self, files: Mapping[str, Path], width: int) -> None:
+        """Know exactly these words, with vectors that are ``width`` numbers long. Changed files are read anew."""
+        known = tuple((name, stamp(path)) for name, path in files.items())
+        if known == self.known:
+            return
+        same = {name for name, _ in set(known) & set(self.known)}
+        self.vectors = {name: vectors for name, vectors in self.vectors.items() if name in same}
+        self._files, self._width, self.known = dict(files), width, known
 
     def groups(self, tokenizer: Tokenizer, text: str) -> Iterator[tuple[int, ...]]:
-        """The text's tokens one by one, and in the place of each word of one's own the numbers of its vectors."""
+        """The text's tokens one by one, and in the place of each word of one's own the numbers of its vectors.
+
+        Raises:
+            CheckpointError: a word's file is no embedding, or one for another model.
+        """
         ids = tokenizer.ids(text)
-        if not self.vectors:
-            yield from ((token,) for token in ids)
-            return
-        names = sorted(((tokenizer.ids(name), row) for row, name in enumerate(self.vectors)), key=lambda n: -len(n[0]))
-        numbers = self._numbers()
+        names = [(tokenizer.ids(name), name) for name in (self._files or self.vectors)]
+        names.sort(key=lambda one: -len(one[0]))
         place = 0
         while place < len(ids):
-            found = next(((n, row) for n, row in names if n and ids[place : place + len(n)] == n), None)
-            yield numbers[found[1]] if found else (ids[place],)
+            found = next(((n, name) for n, name in names if n and ids[place : place + len(n)] == n), None)
+            yield self._numbers(found[1]) if found else (ids[place],)
             place += len(found[0]) if found else 1
 
-    def _numbers(self) -> list[tuple[int, ...]]:
-        out, first = [], FIRST
-        for vectors in self.vectors.values():
-            out.append(tuple(range(first, first + len(vectors))))
-            first += len(vectors)
-        return out
+    def _numbers(self, word: str) -> tuple[int, ...]:
+        if word not in self.vectors:
+            self.vectors[word] = read_embedding(self._files[word], self._width)
+        before = list(self.vectors).index(word)
+        first = FIRST + sum(len(vectors) for vectors in list(self.vectors.values())[:before])
+        return tuple(range(first, first + len(self.vectors[word])))
 
     @contextmanager
     def injected(self, model: Any, ids: Tensor) -> Iterator[Tensor]:
@@ -71,24 +91,12 @@ class Embeddings:
         finally:
             handle.remove()
 
-    def use(self, wanted: dict[str, Path], width: int) -> bool:
-        """Have exactly these words; says whether that is a change.
-
-        Raises:
-            CheckpointError: a file is no embedding, or of vectors that are not ``width`` numbers long.
-        """
-        if wanted.keys() == self.vectors.keys():
-            return False
-        kept = self.vectors
-        self.vectors = {n: kept[n] if n in kept else read_embedding(path, width) for n, path in wanted.items()}
-        return True
-
 
 def read_embedding(path: Path, width: int) -> Tensor:
     """The vectors (k, D) of a ``.safetensors`` file: ``emb_params`` as web UIs write, or the one tensor that it has.
 
     Raises:
-        CheckpointError: it has other tensors, or vectors for another model.
+        CheckpointError: it has other tensors, vectors for another model, or too many of them.
     """
     source = TensorSource(path)
     names = source.names()
@@ -97,15 +105,11 @@ def read_embedding(path: Path, width: int) -> Tensor:
         raise CheckpointError(f"{path}: is no embedding: it has {', '.join(names[:3])} and not emb_params")
     vectors = source.get(name).float()
     vectors = vectors[None] if vectors.ndim == 1 else vectors
-    if vectors.ndim != 2 or vectors.shape[1] != width:
+    if vectors.ndim != 2 or not 1 <= len(vectors) <= MOST:
+        raise CheckpointError(f"{path}: is no embedding: {name} is {tuple(vectors.shape)} and not 1 to {MOST} vectors")
+    if vectors.shape[1] != width:
         raise CheckpointError(
-            f"{path}: its vectors are {vectors.shape[-1]} numbers long and this model's are {width}; "
+            f"{path}: its vectors are {vectors.shape[1]} numbers long and this model's are {width}; "
             "it was made for another family"
         )
     return vectors
-
-
-def mentioned(names: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Those of the names that occur in a text, in any case."""
-    whole = "\n".join(texts).casefold()
-    return [name for name in names if name.casefold() in whole]

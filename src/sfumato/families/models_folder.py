@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sfumato.errors import CheckpointError, nearest
 
-#: Folders beside the models that have LoRAs, embeddings and such.
-NO_MODELS = ("loras", "Lora", "lora", "LyCORIS", "embeddings", "VAE", "upscalers")
+#: What programs call the folders of LoRAs and of embeddings, ours first; in any case.
+LORAS = ("loras", "lora", "lycoris")
+EMBEDDINGS = ("embeddings",)
+#: Folders whose files are no models.
+NO_MODELS = (*LORAS, *EMBEDDINGS, "vae", "upscalers")
 BUILT_IN = Path(__file__).parent.parent / "builtin"
 
 
@@ -25,8 +29,43 @@ def _candidates(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         for path in folder.rglob("*"):
             inside = any(is_model(parent) for parent in path.parents if parent != folder)
-            if is_model(path) and not inside and path.relative_to(folder).parts[0] not in NO_MODELS:
+            above = path.relative_to(folder).parts[:-1]
+            if is_model(path) and not inside and not any(part.casefold() in NO_MODELS for part in above):
                 yield path
+
+
+def list_loras(folders: Sequence[Path]) -> dict[str, Path]:
+    """Names to the LoRA files of the models folders."""
+    return _list(folders, LORAS)
+
+
+def list_embeddings(folders: Sequence[Path]) -> dict[str, Path]:
+    """Names to the embeddings of the models folders."""
+    return _list(folders, EMBEDDINGS)
+
+
+def _list(folders: Sequence[Path], kinds: Sequence[str]) -> dict[str, Path]:
+    """The ``.safetensors`` files in all folders of these kinds, at any depth; of two with one name the first."""
+    found: dict[str, Path] = {}
+    for home in _homes(folders, kinds):
+        for path in sorted(home.rglob("*.safetensors")):
+            if path.is_file():
+                found.setdefault(path.stem, path)
+    return found
+
+
+def _homes(folders: Sequence[Path], kinds: Sequence[str]) -> list[Path]:
+    """The folders with one of these names in the models folders: those directly in them first, then deeper ones."""
+    found: list[Path] = []
+    for folder in folders:
+        own: list[Path] = []
+        for where, inside, files in os.walk(folder):
+            if "model_index.json" in files and Path(where) != folder:
+                inside.clear()
+            own += [Path(where, name) for name in inside if name.casefold() in kinds]
+            inside[:] = [name for name in inside if name.casefold() not in NO_MODELS]
+        found += sorted(own, key=lambda path: (len(path.parts), kinds.index(path.name.casefold()), path))
+    return found
 
 
 def is_model(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,32 +43,21 @@ def chunks_of(
             done.append(chunk)
             chunk, comma = Chunk(), -1
             continue
-        for token, together in _with_lengths(embeddings.groups(tokenizer, segment[0])):
-            if token == tokenizer.comma:
+        for group in embeddings.groups(tokenizer, segment[0]):
+            if group == (tokenizer.comma,):
                 comma = len(chunk.ids)
-            elif together > 1 and len(chunk.ids) + together > CHUNK:
-                done.append(chunk)
-                chunk, comma = Chunk(), -1
-            elif len(chunk.ids) == CHUNK:
-                near = comma != -1 and CHUNK - comma <= COMMA_BACKTRACK
-                at = comma + 1 if near else CHUNK
+            elif len(chunk.ids) == CHUNK and comma != -1 and CHUNK - comma <= COMMA_BACKTRACK:
+                at = comma + 1
                 done.append(Chunk(chunk.ids[:at], chunk.weights[:at]))
                 chunk, comma = Chunk(chunk.ids[at:], chunk.weights[at:]), -1
-            if len(chunk.ids) == CHUNK:
+            if len(chunk.ids) + len(group) > CHUNK:
                 done.append(chunk)
                 chunk, comma = Chunk(), -1
-            chunk.ids.append(token)
-            chunk.weights.append(segment[1])
+            chunk.ids += group
+            chunk.weights += [segment[1]] * len(group)
     if chunk.ids or not done:
         done.append(chunk)
     return done
-
-
-def _with_lengths(groups: Iterator[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
-    """Each token, and how many tokens have to be together from it on: more than one only at a word's beginning."""
-    for group in groups:
-        for place, token in enumerate(group):
-            yield token, len(group) if place == 0 else 1
 
 
 def count_tokens(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]) -> int:

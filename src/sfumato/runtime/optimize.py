@@ -14,7 +14,8 @@ def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> 
     """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks.
 
     On a CPU with fast bfloat16 the UNet's layers of that type get packed weights too, so whatever changes its weights
-    (LoRA, for one) has to do so before: see :func:`sfumato.runtime.packed.pack`.
+    has to do so before: see :func:`sfumato.runtime.packed.pack`. LoRAs change none and stand beside packed layers too:
+    see :mod:`sfumato.runtime.adapted`.
     """
     for network in (unet, vae):
         if facts.kind != "mps":

@@ -27,10 +27,17 @@ def model_hash(path: Path) -> str:
 
 
 def network_hash(path: Path) -> str:
-    """Twelve hex digits over a safetensors file's tensors without its header: how web UIs name a LoRA."""
-    with path.open("rb") as file:
-        file.seek(8 + int.from_bytes(file.read(8), "little"))
-        return _file_digest(file)[:12]
+    """Twelve hex digits over a safetensors file's tensors without its header: how web UIs name a LoRA.
+
+    Remembered as :func:`model_hash` is.
+    """
+    return _remembered(path, tensors_only=True)[:12]
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """Path, size and time of change: another when the file is."""
+    stat = path.stat()
+    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
 
 
 def cache_file() -> Path:
@@ -44,14 +51,15 @@ def cache_file() -> Path:
     return base / "sfumato" / "hashes.json"
 
 
-def _remembered(path: Path) -> str:
+def _remembered(path: Path, tensors_only: bool = False) -> str:
     """The file's SHA-256; a cache that can't be read or written costs time and nothing else."""
-    stat = path.stat()
-    key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    key = ":".join(map(str, stamp(path))) + (":tensors" if tensors_only else "")
     known = _read_cache()
     if key in known:
         return known[key]
     with path.open("rb") as file:
+        if tensors_only:
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
         digest = _file_digest(file)
     known[key] = digest
     with contextlib.suppress(OSError):

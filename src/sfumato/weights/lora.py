@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,29 +15,33 @@ from sfumato.errors import CheckpointError
 from sfumato.runtime.adapted import Branch
 from sfumato.weights.source import TensorSource
 
-#: kohya: one underscored name for a module. diffusers and PEFT: the module's path.
-_KOHYA = re.compile(r"lora_(unet|te)_(.+?)\.(lora_down|lora_up|alpha)(?:\.weight)?")
+#: kohya: one underscored name for a module. diffusers and PEFT: the module's path, below its network's name or alone.
+_KOHYA = re.compile(r"lora_(unet|te[123]?|transformer)_(.+?)\.(lora_down|lora_up|alpha)(?:\.weight)?")
 _DOTTED = re.compile(
-    r"(?:base_model\.model\.)?(unet|text_encoder)\.(?:base_model\.model\.)?(.+?)"
+    r"(?:base_model\.model\.)?(?:(unet|text_encoder(?:_[23])?|transformer)\.)?(?:base_model\.model\.)?(.+?)"
     r"\.(lora_A|lora_B|lora\.down|lora\.up|lora_linear_layer\.down|lora_linear_layer\.up|alpha)"
     r"(?:\.default)?(?:\.weight)?"
 )
+_NETWORKS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
 #: The oldest diffusers files name the attention's processor.
 _PROCESSOR = re.compile(r"\.processor\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 _PARTS = {"lora_down": "down", "lora_A": "down", "lora.down": "down", "lora_linear_layer.down": "down",
           "lora_up": "up", "lora_B": "up", "lora.up": "up", "lora_linear_layer.up": "up", "alpha": "alpha"}  # fmt: skip
 #: Other ways to change a layer, which are not low-rank products.
 _OTHER = {"hada_": "LoHa", "lokr_": "LoKr", "dora_scale": "DoRA", "lora_magnitude": "DoRA", "lora_mid": "Tucker LoRA",
-          "oft_": "OFT", "boft_": "BOFT"}  # fmt: skip
+          "boft_": "BOFT", "oft_": "OFT", "on_input": "(IA)3", ".diff": "difference of whole weights",
+          ".w_norm": "difference of whole weights"}  # fmt: skip
 #: diffusers' metadata of the adapters' configurations.
 _METADATA = "lora_adapter_metadata"
+#: A name in them that says which modules are meant: a module's path, or the end of one.
+_PATTERN = re.compile(r"\^?(\w+(?:\.\w+)*)\$?")
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A file's branches: network (``unet`` or ``text_encoder``) and module name to branch.
+    """A file's branches: network (``unet``, ``text_encoder``, ...) and module name to branch.
 
-    Names are as the file has them: with dots, or with underscores for all dots.
+    Names of modules are as the file has them: with dots, or with underscores for all dots.
     """
 
     path: Path
@@ -65,35 +70,68 @@ def read_lora(path: Path) -> Lora:
     if unknown or not parts:
         some = ", ".join(sorted(unknown)[:3]) or "no tensors"
         raise CheckpointError(f"{path}: {len(unknown)} of {len(source.names())} tensors are no LoRA's, such as {some}")
-    alphas = _alphas(source.header.metadata)
-    return Lora(path, {key: _branch(path, key, tensors, alphas) for key, tensors in parts.items()})
+    configs = _configs(path, source.header.metadata)
+    return Lora(path, {key: _branch(path, key, tensors, configs.get(key[0], {})) for key, tensors in parts.items()})
 
 
 def _parse(name: str) -> tuple[str, str, str] | None:
     """(network, module, part), or None for a name of another kind."""
     if match := _KOHYA.fullmatch(name):
-        return {"te": "text_encoder"}.get(match[1], match[1]), match[2], _PARTS[match[3]]
+        return _NETWORKS.get(match[1], match[1]), match[2], _PARTS[match[3]]
     name = _PROCESSOR.sub(lambda m: f".to_{'out.0' if m[1] == 'out' else m[1]}.lora.{m[2]}.weight", name)
     if match := _DOTTED.fullmatch(name):
-        return match[1], match[2], _PARTS[match[3]]
+        alone = "text_encoder" if match[2].startswith(("text_model.", "encoder.layers.")) else "unet"
+        return match[1] or alone, match[2], _PARTS[match[3]]
     return None
 
 
-def _branch(path: Path, key: tuple[str, str], tensors: dict[str, Tensor], alphas: Mapping[str, float]) -> Branch:
+def _branch(path: Path, key: tuple[str, str], tensors: dict[str, Tensor], config: Mapping[str, Any]) -> Branch:
+    where = f"{path}: {'.'.join(key)}"
     if not {"down", "up"} <= tensors.keys():
-        raise CheckpointError(f"{path}: {'.'.join(key)} lacks one of its two matrices; download the file again")
+        raise CheckpointError(f"{where} lacks one of its two matrices; download the file again")
     down, up = tensors["down"], tensors["up"]
-    rank = down.shape[0]
-    if up.shape[1] != rank:
-        raise CheckpointError(f"{path}: {'.'.join(key)}: {tuple(down.shape)} and {tuple(up.shape)} do not fit")
-    alpha = float(tensors["alpha"]) if "alpha" in tensors else alphas.get(key[0], float(rank))
-    return Branch(down, up, alpha / rank)
+    rank = down.shape[0] if down.ndim else 0
+    fits = down.ndim in (2, 4) and up.ndim in (2, 4) and up.shape[1] == rank > 0 and up.shape[2:].numel() == 1
+    if not fits:
+        raise CheckpointError(f"{where}: {tuple(down.shape)} and {tuple(up.shape)} do not fit")
+    if "alpha" not in tensors:
+        return Branch(down, up, _alpha(key[1], rank, config) / (rank**0.5 if config.get("use_rslora") else rank))
+    if tensors["alpha"].numel() != 1:
+        raise CheckpointError(f"{where}: its alpha is of shape {tuple(tensors['alpha'].shape)} and not one number")
+    return Branch(down, up, float(tensors["alpha"]) / rank)
 
 
-def _alphas(metadata: Mapping[str, str]) -> dict[str, float]:
-    """What diffusers' metadata says of each network's alpha."""
+def _alpha(module: str, rank: int, config: Mapping[str, Any]) -> float:
+    """What the network's configuration says of the module; the rank where it says nothing."""
+    for name, alpha in config.get("alpha_pattern", {}).items():
+        if module == name or module.endswith(f".{name}"):
+            return alpha
+    return config.get("lora_alpha", float(rank))
+
+
+def _configs(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What diffusers' metadata says of each network's scales: ``lora_alpha``, ``alpha_pattern``, ``use_rslora``.
+
+    Raises:
+        CheckpointError: it can't be read, or has a pattern that is more than a module's name.
+    """
+    configs: dict[str, dict[str, Any]] = {}
     try:
-        known = json.loads(metadata.get(_METADATA, "{}"))
-        return {n: float(known[f"{n}.lora_alpha"]) for n in ("unet", "text_encoder") if f"{n}.lora_alpha" in known}
-    except (ValueError, TypeError):
-        return {}
+        for key, value in json.loads(metadata.get(_METADATA, "{}")).items():
+            network, _, name = key.partition(".")
+            if name == "lora_alpha":
+                value = float(value)
+            elif name == "alpha_pattern":
+                value = {_module(pattern): float(alpha) for pattern, alpha in (value or {}).items()}
+            configs.setdefault(network, {})[name] = value
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its {_METADATA} can't be read ({error}); download the file again") from error
+    return configs
+
+
+def _module(pattern: str) -> str:
+    """The module's name, or the end of one, that a pattern of peft's stands for."""
+    match = _PATTERN.fullmatch(pattern)
+    if match is None:
+        raise ValueError(f"{pattern!r} is not a module's name")
+    return match[1]

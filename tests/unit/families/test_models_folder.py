@@ -6,7 +6,7 @@ import pytest
 
 from sfumato.errors import CheckpointError
 from sfumato.families import models_folder
-from sfumato.families.models_folder import find, list_models
+from sfumato.families.models_folder import find, list_embeddings, list_loras, list_models
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,40 @@ def test_files_and_folders_are_listed_by_name_the_built_in_first(tmp_path, built
         "c.v2": deep,
     }
     assert next(iter(list_models([models]))) == "stable-universe"
+
+
+@pytest.mark.parametrize("home", ["loras", "Lora", "LyCORIS", "embeddings", "VAE", "sd1/loras", "sd1/embeddings/x"])
+def test_what_lies_with_loras_embeddings_and_such_is_no_model(tmp_path, home):
+    _file(tmp_path / home / "a.safetensors")
+    _file(tmp_path / "lora.safetensors")
+
+    assert list(list_models([tmp_path])) == ["stable-universe", "lora"]
+
+
+def test_loras_and_embeddings_are_found_in_their_folders_at_any_depth(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    near, deep = _file(one / "Lora" / "near.safetensors"), _file(one / "loras" / "a" / "b" / "deep.safetensors")
+    nested = _file(one / "sd1" / "loras" / "nested.safetensors")
+    word, other = _file(one / "embeddings" / "w.safetensors"), _file(two / "embeddings" / "o.safetensors")
+    for name in ("sd1/loras/near", "loras/embeddings/w", "no", "VAE/loras/v"):
+        _file(one / f"{name}.safetensors")
+    _file(two / "loras" / "near.safetensors")
+    _file(one / "loras" / "pickle.pt")
+    (one / "loras" / "gone.safetensors").symlink_to(tmp_path / "nothing")
+    _folder(one / "model")
+    _file(one / "model" / "loras" / "m.safetensors")
+
+    assert list_embeddings([one, two]) == {"w": word, "o": other}
+    found = list_loras([one, two])
+    assert found == {"near": near, "deep": deep, "nested": nested, "w": one / "loras" / "embeddings" / "w.safetensors"}
+
+
+def test_loras_may_lie_elsewhere_behind_a_link(tmp_path):
+    _file(tmp_path / "webui" / "a.safetensors")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "loras").symlink_to(tmp_path / "webui")
+
+    assert list(list_loras([tmp_path / "models"])) == ["a"]
 
 
 def test_the_parts_of_a_folder_are_no_models(tmp_path):

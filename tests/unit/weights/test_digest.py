@@ -5,10 +5,12 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sfumato.weights import digest
-from sfumato.weights.digest import cache_file, model_hash
+from sfumato.weights.digest import cache_file, model_hash, network_hash
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,18 @@ def test_a_hash_is_computed_once(path, reads):
     assert model_hash(path) == first
     assert len(reads) == 1
     assert cache_file().is_file()
+
+
+def test_a_networks_hash_is_that_of_its_tensors_and_computed_once(tmp_path, reads):
+    vectors = {"a": np.arange(5.0)}
+    for name, about in (("one", None), ("other", {"ss_steps": "5"})):
+        save_file(vectors, tmp_path / f"{name}.safetensors", about)
+    one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+
+    assert network_hash(one) == network_hash(other) == hashlib.sha256(vectors["a"].tobytes()).hexdigest()[:12]
+    assert network_hash(one) == network_hash(one)
+    assert len(reads) == 2
+    assert model_hash(one) == hashlib.sha256(one.read_bytes()).hexdigest()[:10]
 
 
 def test_a_file_that_changed_is_read_again(path, reads):

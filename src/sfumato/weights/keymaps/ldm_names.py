@@ -39,6 +39,20 @@ def unet(names: Iterable[str], shape: ldm.UNetShape) -> dict[str, str]:
     return out
 
 
+def modules(paths: Iterable[str], shape: ldm.UNetShape) -> dict[str, str]:
+    """diffusers name to LDM name, without its prefix, for those modules of a UNet that have one."""
+    places = {new: old for old, new in ldm.unet_places(shape).items()}
+    out = {}
+    for path in paths:
+        parts = path.split(".")
+        length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in places), 0)
+        place, inner = ".".join(parts[:length]), ".".join(parts[length:])
+        rest = _RESNET.get(inner) if ".resnets." in place else inner
+        if length and rest is not None:
+            out[path] = f"{places[place]}.{rest}".rstrip(".")
+    return out
+
+
 def vae(names: Iterable[str], levels: int) -> dict[str, str]:
     """diffusers name to LDM name for every tensor of an autoencoder with so many levels."""
     top = levels - 1
