@@ -37,7 +37,7 @@ BatchSize = Annotated[
 ]
 NIter = Annotated[int, Option("--n_iter", metavar="N", help="Batches for each prompt.")]
 Model = Annotated[str | None, Option("--model", metavar="NAME", help="Name of a model; `sfumato models` lists them.")]
-Ckpt = Annotated[Path | None, Option("--ckpt", metavar="PATH", help="A .safetensors file or diffusers folder instead.")]
+Ckpt = Annotated[Path | None, Option("--ckpt", metavar="PATH", help="A model file or diffusers folder instead.")]
 ClipSkip = Annotated[
     int | None, Option("--clip_skip", metavar="N", help="Use the text encoder's layer that many from the last.")
 ]

@@ -13,11 +13,13 @@ LORAS = ("loras", "lora", "lycoris")
 EMBEDDINGS = ("embeddings",)
 #: Folders whose files are no models.
 NO_MODELS = (*LORAS, *EMBEDDINGS, "vae", "upscalers")
+#: What model files are called.
+ENDINGS = (".safetensors", ".ckpt", ".gguf")
 BUILT_IN = Path(__file__).parent.parent / "builtin"
 
 
 def list_models(folders: Sequence[Path]) -> dict[str, Path]:
-    """Names to paths, the built-in models first: ``.safetensors`` files and diffusers folders."""
+    """Names to paths, the built-in models first: files and diffusers folders."""
     found = {path.name: path for path in sorted(BUILT_IN.glob("*/")) if is_model(path)}
     for folder in folders:
         for path in sorted(_candidates(folder)):
@@ -69,8 +71,8 @@ def _homes(folders: Sequence[Path], kinds: Sequence[str]) -> list[Path]:
 
 
 def is_model(path: Path) -> bool:
-    """A ``.safetensors`` file or a folder with a ``model_index.json``."""
-    return (path / "model_index.json").is_file() if path.is_dir() else path.suffix == ".safetensors"
+    """A ``.safetensors``, ``.ckpt`` or ``.gguf`` file, or a folder with a ``model_index.json``."""
+    return (path / "model_index.json").is_file() if path.is_dir() else path.suffix.lower() in ENDINGS
 
 
 def display_name(path: Path) -> str:

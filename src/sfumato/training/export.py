@@ -134,9 +134,9 @@ def _stored_type(file: Path) -> torch.dtype:
 def _ldm_file(base: Path, changed: Mapping[str, Any], facts: Mapping[str, Any]) -> bytes:
     """The base file's content with new weights in the place of the old, in its types and shapes."""
     from sfumato.weights.keymaps import ldm
-    from sfumato.weights.source import TensorSource
+    from sfumato.weights.source import open_any
 
-    source = TensorSource(base)
+    source = open_any(base)
     header = source.header
     new: dict[str, Tensor] = {}
     for old, name in ldm.unet_names(header.tensors, ldm.unet_shape(header.tensors)).items():
