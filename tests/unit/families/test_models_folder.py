@@ -121,3 +121,11 @@ def test_a_missing_model_names_the_nearest_and_the_folders(tmp_path):
 def test_what_can_be_no_path_is_a_missing_model(tmp_path, name):
     with pytest.raises(CheckpointError, match="is not there: neither a file nor a name in"):
         find(name, [tmp_path])
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".ckpt", ".gguf", ".CKPT"])
+def test_model_files_of_every_kind_are_listed(tmp_path, ending):
+    (tmp_path / f"mine{ending}").touch()
+    (tmp_path / "mine.txt").touch()
+
+    assert list_models([tmp_path])["mine"] == tmp_path / f"mine{ending}"
