@@ -82,9 +82,9 @@ class TrainFlags:
         Option("--alpha", "--network_alpha", metavar="N", help="LoRA: branches count alpha/rank; the rank."),
     ] = None
     targets: Annotated[
-        str,
+        str | None,
         Option("--targets", metavar="NAME", help="LoRA: attention, transformer, or all with convolutions."),
-    ] = "transformer"
+    ] = None
     train_text_encoder: Annotated[bool, Option("--train_text_encoder", help="Train the text encoder too.")] = False
     token: Annotated[
         str | None,

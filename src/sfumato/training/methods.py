@@ -12,7 +12,7 @@ from sfumato.errors import RequestError
 from sfumato.families.base import Networks
 from sfumato.families.text import encode
 from sfumato.training.cache import stack
-from sfumato.training.settings import MethodSettings
+from sfumato.training.settings import TARGETS, MethodSettings
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -57,7 +57,7 @@ def make_trainee(networks: Networks, what: MethodSettings, seed: int) -> Trainee
         trainee.vectors = nn.Parameter(first_vectors(networks, what).to(networks.device))
         networks.embeddings.vectors = {what.token or "": trainee.vectors}
         return trainee
-    _inject(trainee.unet, list(unet_targets(trainee.unet, what.targets)), what)
+    _inject(trainee.unet, list(unet_targets(trainee.unet, what.targets or TARGETS)), what)
     if what.train_text_encoder:
         _inject(trainee.text_encoder, list(_linear_named(trainee.text_encoder, TEXT_TARGETS)), what)
     for p in trainee.parameters():

@@ -15,6 +15,7 @@ import torch
 from sfumato.errors import RequestError
 from sfumato.families import models_folder, registry
 from sfumato.families.base import Networks
+from sfumato.families.folder import RECOMMENDED
 from sfumato.runtime import memory
 from sfumato.runtime.atomic import remove_unfinished, write_whole
 from sfumato.runtime.device import DeviceFacts, probe
@@ -28,7 +29,7 @@ from sfumato.training.dataset import Dataset, discover
 from sfumato.training.forecast import Forecast, forecast
 from sfumato.training.loop import Loop, TrainStep
 from sfumato.training.methods import Trainee, make_trainee
-from sfumato.training.settings import TrainSettings
+from sfumato.training.settings import TARGETS, TrainSettings
 from sfumato.training.state import States
 from sfumato.weights.digest import model_hash
 
@@ -68,6 +69,7 @@ class Run:
         self, settings: TrainSettings, places: Places, device: str = "auto", threads: int | None = None
     ) -> None:
         settings.check()
+        settings = recommended(settings, places.base)
         set_threads(threads)
         self.settings, self.places = settings, places
         own = name_token(discover(settings.data), settings)
@@ -213,6 +215,16 @@ class _Watch:
 def _first_captions(dataset: Dataset) -> Iterator[str]:
     """Up to four different captions of the user's own pictures."""
     yield from list(dict.fromkeys(item.caption for item in dataset.own))[:4]
+
+
+def recommended(settings: TrainSettings, base: Path) -> TrainSettings:
+    """The same with a LoRA's targets and alpha as the base model recommends, where the user did not say."""
+    file = base / RECOMMENDED
+    known = json.loads(file.read_text(encoding="utf-8")).get("lora", {}) if file.is_file() else {}
+    what = settings.what
+    targets = what.targets or known.get("targets", TARGETS)
+    alpha = what.rank * known.get("alpha_per_rank", 1.0) if what.alpha is None else what.alpha
+    return replace(settings, what=replace(what, targets=targets, alpha=alpha))
 
 
 def name_token(dataset: Dataset, settings: TrainSettings) -> Dataset:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sfumato.errors import RequestError, nearest
 
+#: The LoRA's targets where neither user nor model says which.
+TARGETS = "transformer"
 #: Settings that are one of a few names.
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "method": ("lora", "full", "textual_inversion"),
@@ -66,12 +68,12 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings:
-    """What is trained. ``alpha`` None is the rank."""
+    """What is trained. ``alpha`` and ``targets`` None are what suits the base model, else the rank and TARGETS."""
 
     method: str = "lora"
     rank: int = 16
     alpha: float | None = None
-    targets: str = "transformer"
+    targets: str | None = None
     train_text_encoder: bool = False
     token: str | None = None
     init_word: str | None = None
