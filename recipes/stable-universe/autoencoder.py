@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder. 256x256 pictures to 16x16 latents of 12 channels and back.
+"""Stage 1: the autoencoder. 256x256 pictures to 16x16 latents of 16 channels and back.
 
 Trained on crops that grow from 64x64 to the whole picture: a pixel costs the same, and early steps are many.
 Noise on the latents makes the diffusion model's small errors stay small errors.
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 import pictures
 from state import load_state, save_state
 
-NOISE = 0.1
+NOISE = 0.05
 #: From which share of the steps on: side of the crops, and how many in a batch.
-STAGES = ((0.0, 64, 16), (0.88, 128, 8))
+STAGES = ((0.0, 64, 16), (0.85, 128, 8))
 POOL = 2 * 1599
 
 
@@ -34,9 +34,9 @@ def build() -> AutoencoderTiny:
     model = AutoencoderTiny(
         encoder_block_out_channels=(64,) * 5,
         decoder_block_out_channels=(64,) * 5,
-        num_encoder_blocks=(0, 0, 1, 4, 8),
-        num_decoder_blocks=(8, 8, 2, 0, 0),
-        latent_channels=12,
+        num_encoder_blocks=(0, 0, 2, 4, 8),
+        num_decoder_blocks=(8, 8, 4, 0, 0),
+        latent_channels=16,
     )
     for half in (model.encoder, model.decoder):
         before = None
@@ -104,8 +104,8 @@ def loss_of(model: AutoencoderTiny, x: Tensor, noise: float, g: torch.Generator)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=7200)
-    parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     pictures.fetch(args.work)

@@ -68,7 +68,8 @@ def noun_of(subject: Subject, rng: random.Random, tags: float) -> str:
     label = label.lower()
     draw = rng.random()
     if subject.tags and draw < tags:
-        chosen = rng.sample(subject.tags, min(len(subject.tags), rng.randint(1, 3)))
+        most = len(subject.tags) if rng.random() < 0.5 else 3
+        chosen = rng.sample(subject.tags, min(len(subject.tags), rng.randint(1, most)))
         if rng.random() < 0.5:
             chosen.insert(rng.randrange(len(chosen) + 1), label)
         return ", ".join(chosen)

@@ -58,7 +58,7 @@ def draw(scene: captions.Scene, rgba: Tensor, side: int, rng: random.Random, cel
 def make_shard(
     path: Path, index: int, pool: list[pictures.Subject], rgba: Tensor, model: torch.nn.Module, cells: int, pairs: float
 ) -> None:
-    """Write shard ``index``: latents (512, 12, 16, 16) in float16 and what they show."""
+    """Write shard ``index``: latents (512, 16, 16, 16) in float16 and what they show."""
     rng = random.Random(index)
     scenes = [captions.random_scene(pool, rng, pairs=pairs, plain=0.15) for _ in range(SHARD)]
     out = []
