@@ -37,7 +37,7 @@ def _train(*more):
     return subprocess.run(_command(*more), capture_output=True, encoding="utf-8", timeout=280)
 
 
-BUILT_IN = ("--data_dir", "data", "--learning_rate", "1e-4", "--sample_every", "0")
+BUILT_IN = ("--data_dir", "data", "--learning_rate", "1e-4", "--sample_every", "0", "--class_pictures", "0")
 
 
 @pytest.mark.slow
@@ -45,11 +45,13 @@ def test_the_command_of_the_docs_fine_tunes_the_built_in_model(place):
     planned = _train("--data_dir", "./data/", "--epochs", "100", "--learning_rate", "1e-4", "--plan")
     assert planned.returncode == 0, planned.stderr
     assert "10 pictures" in planned.stderr
-    assert "1000 of 1 pictures" in planned.stderr
+    assert "and 64 that the base draws" in planned.stderr
+    assert "2000 of 1 pictures" in planned.stderr
     assert not (place / "outputs").exists()
 
-    done = _train(*BUILT_IN, "--epochs", "1", "--sample_every", "10", "--flip")
+    done = _train(*BUILT_IN, "--class_pictures", "2", "--max_steps", "10", "--sample_every", "10", "--flip")
     assert done.returncode == 0, done.stderr
+    assert len(list((place / "outputs/training/data/class").glob("*.png"))) == 2
     assert done.stdout.split() == ["models/loras/data.safetensors"]
     with Image.open(place / "outputs/training/data/samples/step-00000010.png") as sheet:
         assert sheet.width == 4 * 256
