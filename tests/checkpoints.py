@@ -79,20 +79,9 @@ def write_ldm(
     dtype: torch.dtype = torch.float32,
 ) -> Path:
     """The three networks as one ``.safetensors`` file in the LDM layout."""
-    config = unet.config
-    shape = ldm.UNetShape(
-        channels=tuple(config.block_out_channels),
-        attention=tuple("CrossAttn" in name for name in config.down_block_types),
-        layers=config.layers_per_block,
-        depth=config.transformer_layers_per_block,
-        in_channels=config.in_channels,
-        out_channels=config.out_channels,
-        context=config.cross_attention_dim,
-        linear_projection=config.use_linear_projection,
-    )
     out = {}
     for model, names in (
-        (unet, ldm_names.unet(unet.state_dict(), shape)),
+        (unet, ldm_names.unet(unet.state_dict(), ldm.configured_shape(unet.config))),
         (coder, ldm_names.vae(coder.state_dict(), len(coder.config.block_out_channels))),
         (text, ldm_names.text(text.state_dict())),
     ):

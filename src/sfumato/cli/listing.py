@@ -69,7 +69,7 @@ def list_samplers(as_json: bool) -> None:
 
 
 def _describe(name: str, path: Path) -> dict[str, Any]:
-    is_folder = path.is_dir()
-    parts = [file for file in path.rglob("*") if file.is_file()] if is_folder else [path]
-    size = sum(part.stat().st_size for part in parts)
-    return {"name": name, "kind": "folder" if is_folder else "file", "bytes": size, "path": str(path)}
+    from sfumato.families import models_folder
+
+    kind = "folder" if path.is_dir() else "file"
+    return {"name": name, "kind": kind, "bytes": models_folder.size_of(path), "path": str(path)}

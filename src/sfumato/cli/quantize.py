@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ def run(flags: QuantizeFlags) -> None:
     Raises:
         SfumatoError: what can't be done; then nothing is written.
     """
+    from sfumato.families import models_folder
     from sfumato.quant import rules
     from sfumato.weights.source import open_any
 
@@ -62,7 +62,7 @@ def run(flags: QuantizeFlags) -> None:
 
     with _bar() as on_tensor:
         report = convert(source, names, flags.output_path, wish, flags.layout, "sd1", given, on_tensor)
-    typer.echo("\n".join(describe(report, flags, _size(flags.model_path))), err=True)
+    typer.echo("\n".join(describe(report, flags, models_folder.size_of(flags.model_path))), err=True)
     typer.echo(str(flags.output_path))
 
 
@@ -86,11 +86,6 @@ def describe(report: Report, flags: QuantizeFlags, before: int) -> list[str]:
     size = f"{after / 1e9:.3f} GB, {after / before:.0%} of {before / 1e9:.3f} GB"
     lines.append(f"{report.bits_per_weight:.2f} bits a weight; {size}")
     return lines
-
-
-def _size(path: Path) -> int:
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    return sum(os.path.getsize(file) for file in files)  # noqa: PTH202
 
 
 @contextmanager

@@ -72,9 +72,10 @@ def _prepare(flags: TrainFlags, settings: TrainSettings) -> Run:
     given: dict[str, Any] = {"device": flags.device, "threads": flags.threads}
     given["model.type"] = flags.model if flags.ckpt is None else str(flags.ckpt)
     loaded = config.load(flags.config, os.environ, {k: v for k, v in given.items() if v is not None}).settings
-    from sfumato.training.run import Places, Run, find_base
+    from sfumato.families import models_folder
+    from sfumato.training.run import Places, Run
 
-    base = find_base(loaded.model.type, [Path(loaded.models_dir)])
+    base = models_folder.find(loaded.model.type, [Path(loaded.models_dir)])
     name = flags.name or settings.what.token or re.sub(r"[^\w.-]+", "-", flags.data_dir.resolve().name) or "trained"
     if Path(name).name != name:
         raise RequestError(f"--name {name!r} must be a plain name, without a folder.")

@@ -116,21 +116,8 @@ class Places:
             for name in (path, full):
                 self.paths[name] = self.paths[name.replace(".", "_")] = path
         if kind == "unet" and isinstance(network.config.layers_per_block, int):
-            for path, old in ldm_names.modules(self.sizes, _shape_of(network.config)).items():
+            for path, old in ldm_names.modules(self.sizes, ldm.configured_shape(network.config)).items():
                 self.paths[old] = self.paths[old.replace(".", "_")] = path
-
-
-def _shape_of(config: Any) -> ldm.UNetShape:
-    return ldm.UNetShape(
-        channels=tuple(config.block_out_channels),
-        attention=tuple("CrossAttn" in name for name in config.down_block_types),
-        layers=config.layers_per_block,
-        depth=1,
-        in_channels=config.in_channels,
-        out_channels=config.out_channels,
-        context=0,
-        linear_projection=bool(config.use_linear_projection),
-    )
 
 
 def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Branch]:

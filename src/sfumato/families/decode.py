@@ -16,7 +16,15 @@ def decode(networks: Networks, latent: Tensor) -> Tensor:
 
 def encode(networks: Networks, pixels: Tensor) -> Tensor:
     """(B, 3, H, W) pixels in 0..1 to (B, C, h, w) float32 latents; of a distribution, its mode."""
+    return moments(networks, pixels)[0]
+
+
+def moments(networks: Networks, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(B, 3, H, W) pixels in 0..1 to the latents' mean and, of a variational encoder, deviation: (B, C, h, w)."""
     spec = networks.spec
-    coded = networks.vae.encode((pixels * 2 - 1).to(networks.vae.dtype))
-    z = coded.latents if hasattr(coded, "latents") else coded.latent_dist.mode()
-    return (z.float() - spec.shift_factor) * spec.scaling_factor
+    coded = networks.vae.encode((pixels * 2 - 1).to(networks.device, networks.vae.dtype))
+    if hasattr(coded, "latents"):
+        mean, std = coded.latents, None
+    else:
+        mean, std = coded.latent_dist.mean, coded.latent_dist.std.float() * spec.scaling_factor
+    return (mean.float() - spec.shift_factor) * spec.scaling_factor, std

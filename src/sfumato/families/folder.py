@@ -125,11 +125,20 @@ def _native_size(sample_size: int | list[int] | tuple[int, int] | None, factor: 
     return width * factor, height * factor
 
 
-def _recommended(path: Path, key: str, default: float, most: float) -> float:
+def recommended(path: Path) -> dict[str, Any]:
+    """What the model's ``recommended.json`` says; nothing where there is none.
+
+    Raises:
+        CheckpointError: it can't be read.
+    """
     file = path / RECOMMENDED
-    value = _read_json(file).get(key, default) if file.is_file() else default
+    return _read_json(file) if file.is_file() else {}
+
+
+def _recommended(path: Path, key: str, default: float, most: float) -> float:
+    value = recommended(path).get(key, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise CheckpointError(f"{file}: {key} is {value!r}, not a number from 0 to {most}")
+        raise CheckpointError(f"{path / RECOMMENDED}: {key} is {value!r}, not a number from 0 to {most}")
     return value
 
 

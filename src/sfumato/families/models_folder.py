@@ -80,6 +80,12 @@ def display_name(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a model's file, or of all files in its folder."""
+    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
 def find(name: str | Path, folders: Sequence[Path]) -> Path:
     """The model of that name, or the path itself if it is one.
 

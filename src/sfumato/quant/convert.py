@@ -14,7 +14,6 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
 from torch import Tensor
 
-from sfumato.errors import OutputError
 from sfumato.quant.rules import Choice, Rule, choose
 from sfumato.runtime.atomic import whole_path
 from sfumato.weights.gguf_file import ORIGINAL_SHAPE
@@ -89,17 +88,13 @@ def convert(
     choices = {old: choose(new, infos[old], wish, layout, rules) for old, new in names.items()}
     report, total = Report(), sum(math.prod(infos[old].shape) for old in names)
     done = 0
-    try:
-        with whole_path(output) as path:
-            writer = _start(path, names, choices, infos, wish, architecture)
-            for old, new in names.items():
-                data = _packed(source.get(old), choices[old], _group(report, new, choices[old], wish))
-                writer.write_tensor_data(data)
-                done += math.prod(infos[old].shape)
-                on_tensor(done, total)
-            writer.close()
-    except OSError as error:
-        raise OutputError(f"{output}: can't be written ({error.strerror or error}); nothing was changed.") from error
+    with whole_path(output) as path:
+        writer = _start(path, names, choices, infos, wish, architecture)
+        for old, new in names.items():
+            writer.write_tensor_data(_packed(source.get(old), choices[old], _group(report, new, choices[old], wish)))
+            done += math.prod(infos[old].shape)
+            on_tensor(done, total)
+        writer.close()
     return report
 
 

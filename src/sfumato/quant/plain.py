@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from sfumato.errors import OutputError
 from sfumato.quant.convert import Source
 from sfumato.runtime.atomic import whole_path
 
@@ -23,8 +22,5 @@ def write_plain(source: Source, names: Mapping[str, str], output: Path, dtype: t
     for old, new in names.items():
         tensor = source.get(old)
         tensors[new] = tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
-    try:
-        with whole_path(output) as path:
-            save_file(tensors, path, metadata={"format": "pt"})
-    except OSError as error:
-        raise OutputError(f"{output}: can't be written ({error.strerror or error}); nothing was changed.") from error
+    with whole_path(output) as path:
+        save_file(tensors, path, metadata={"format": "pt"})

@@ -23,45 +23,38 @@ def remove_unfinished(folder: Path, name: str = "") -> None:
 
 
 def write_whole(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
-    """Put ``content``, or what a function writes, at ``path``: temporary file beside it, fsync, rename.
+    """Put ``content``, or what a function writes, at ``path``.
 
     Raises:
-        OutputError: the folder can't be written or the disk is full; what was at ``path`` is still there.
+        OutputError: as :func:`whole_path`.
     """
-    name = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{PREFIX}{path.name}-", delete=False) as file:
-            name = file.name
-            if callable(content):
-                content(file)  # pyright: ignore[reportArgumentType]
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException as error:
-        if name is not None:
-            with contextlib.suppress(OSError):
-                Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{path}: can't be written ({error.strerror or error}); nothing was changed.") from error
-        raise
+    with whole_path(path) as temporary, temporary.open("wb") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            content(file)
 
 
 @contextlib.contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, that takes its place when the block ends well and is deleted otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PREFIX}{path.name}-")
-    os.close(descriptor)
-    temporary = Path(name)
+    """A temporary path beside ``path``, that is synced and takes its place when the block ends well, else deleted.
+
+    Raises:
+        OutputError: the folder can't be written or the disk is full; what was at ``path`` is still there.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PREFIX}{path.name}-")
+        os.close(descriptor)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written ({error.strerror or error}); nothing was changed.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

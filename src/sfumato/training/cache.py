@@ -15,10 +15,12 @@ from torch import Tensor
 
 from sfumato.errors import NumericError
 from sfumato.families.base import Networks
+from sfumato.families.decode import moments
 from sfumato.families.text import encode
 from sfumato.runtime.atomic import write_whole
 from sfumato.training import pictures
 from sfumato.training.dataset import Item
+from sfumato.weights.digest import stamp
 
 #: How many captions' states are kept; shuffled captions are many.
 CAPTIONS = 4096
@@ -49,7 +51,9 @@ class LatentCache:
     ) -> dict[str, Tensor]:
         """The same without the folder."""
         pixels, mask = pictures.load(item, size, flip, crop)
-        found = moments(self._networks, pixels[None])
+        with torch.no_grad():
+            values = zip(("mean", "std"), moments(self._networks, pixels[None]), strict=True)
+        found = {name: value[0].cpu().contiguous() for name, value in values if value is not None}
         if not bool(found["mean"].isfinite().all()):
             raise NumericError(f"{item.path}: the autoencoder gives NaN or infinity for it; take the picture out")
         if mask is not None:
@@ -57,23 +61,8 @@ class LatentCache:
         return found
 
     def _path(self, item: Item, size: tuple[int, int], flip: bool) -> Path:
-        stat = item.path.stat()
-        facts = f"{item.path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{size}:{flip}:{self._model}"
+        facts = f"{stamp(item.path)}:{size}:{flip}:{self._model}"
         return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.safetensors"
-
-
-@torch.no_grad()
-def moments(networks: Networks, pixels: Tensor) -> dict[str, Tensor]:
-    """(1, 3, H, W) in 0..1 to the latent's mean and, where there is one, its deviation: (C, h, w), scaled."""
-    spec, vae = networks.spec, networks.vae
-    coded = vae.encode((pixels * 2 - 1).to(networks.device, vae.dtype))
-    if hasattr(coded, "latents"):
-        found = {"mean": (coded.latents.float() - spec.shift_factor) * spec.scaling_factor}
-    else:
-        spread = coded.latent_dist
-        found = {"mean": (spread.mean.float() - spec.shift_factor) * spec.scaling_factor}
-        found["std"] = spread.std.float() * spec.scaling_factor
-    return {name: value[0].cpu().contiguous() for name, value in found.items()}
 
 
 class CaptionCache:

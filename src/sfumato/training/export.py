@@ -44,14 +44,14 @@ def save_lora(path: Path, trainee: Trainee, what: MethodSettings, layout: str, f
             else:
                 tensors |= {f"{network}.{full}.lora_A.weight": down, f"{network}.{full}.lora_B.weight": up}
     tensors = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
-    metadata = {key: _text(value) for key, value in facts.items() if value is not None}
+    metadata = _metadata(facts)
     if layout == "kohya":
         metadata |= {"ss_network_module": "networks.lora", "ss_network_dim": str(what.rank)}
         metadata |= {"ss_network_alpha": f"{alpha_of(what):g}"}
     else:
         metadata[_DIFFUSERS_KEY] = json.dumps(_adapter_metadata(trainee, what))
     metadata["sshs_model_hash"] = data_hash(save(tensors))
-    write_whole(path, save(tensors, metadata | {"format": "pt"}))
+    write_whole(path, save(tensors, metadata))
     return path
 
 
@@ -60,8 +60,7 @@ def save_embedding(path: Path, trainee: Trainee, settings: TrainSettings, facts:
     if trainee.vectors is None:
         raise ValueError("no vectors were trained")
     key = settings.what.token or "" if settings.save_as == "diffusers" else "emb_params"
-    metadata = {name: _text(value) for name, value in facts.items() if value is not None}
-    write_whole(path, save({key: trainee.vectors.detach().cpu().contiguous()}, {"format": "pt", **metadata}))
+    write_whole(path, save({key: trainee.vectors.detach().cpu().contiguous()}, _metadata(facts)))
     return path
 
 
@@ -81,8 +80,10 @@ def _adapter_metadata(trainee: Trainee, what: MethodSettings) -> dict[str, Any]:
     return out
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The facts that are known, as the texts that a safetensors file holds."""
+    known = {name: value for name, value in facts.items() if value is not None}
+    return {"format": "pt", **{n: v if isinstance(v, str) else json.dumps(v) for n, v in known.items()}}
 
 
 def save_model(path: Path, base: Path, networks: Networks, trainee: Trainee, facts: Mapping[str, Any]) -> Path:
@@ -109,8 +110,7 @@ def save_model(path: Path, base: Path, networks: Networks, trainee: Trainee, fac
         name = "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
         dtype = _stored_type(files[0])
         tensors = {n: t.detach().to("cpu", dtype).contiguous() for n, t in network.state_dict().items()}
-        metadata = {"format": "pt", **{key: _text(value) for key, value in facts.items() if value is not None}}
-        write_whole(unfinished / part / name, save(tensors, metadata))
+        write_whole(unfinished / part / name, save(tensors, _metadata(facts)))
     if path.exists():
         shutil.rmtree(path)
     unfinished.rename(path)
@@ -153,5 +153,5 @@ def _ldm_file(base: Path, changed: Mapping[str, Any], facts: Mapping[str, Any]) 
     for name in source:
         stored = source.get(name)
         tensors[name] = new[name].detach().cpu().to(stored.dtype).reshape(stored.shape) if name in new else stored
-    metadata = {**header.metadata, "format": "pt", **{k: _text(v) for k, v in facts.items() if v is not None}}
+    metadata = {**header.metadata, **_metadata(facts)}
     return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)

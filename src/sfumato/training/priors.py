@@ -5,7 +5,6 @@ Without them a model that only sees one new thing soon draws that thing whatever
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from PIL import PngImagePlugin
 
 from sfumato.families.base import Networks
-from sfumato.families.folder import RECOMMENDED
+from sfumato.families.folder import recommended
 from sfumato.runtime.atomic import write_whole
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.training import samples
@@ -34,8 +33,7 @@ def prompts(settings: DataSettings, base: Path) -> list[str]:
         return []
     if settings.class_prompt is not None:
         return [settings.class_prompt] * (settings.class_pictures or FOR_A_PROMPT)
-    file = base / RECOMMENDED
-    known = json.loads(file.read_text(encoding="utf-8")).get("class_prompts", []) if file.is_file() else []
+    known = recommended(base).get("class_prompts", [])
     count = len(known) if settings.class_pictures is None else settings.class_pictures
     return [known[k % len(known)] for k in range(count)] if known else []
 

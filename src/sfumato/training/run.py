@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from sfumato.errors import RequestError
-from sfumato.families import models_folder, registry
+from sfumato.families import folder, registry
 from sfumato.families.base import Networks
-from sfumato.families.folder import RECOMMENDED
 from sfumato.runtime import memory
 from sfumato.runtime.atomic import remove_unfinished, write_whole
 from sfumato.runtime.device import DeviceFacts, probe
@@ -69,7 +68,7 @@ class Run:
         self, settings: TrainSettings, places: Places, device: str = "auto", threads: int | None = None
     ) -> None:
         settings.check()
-        settings = recommended(settings, places.base)
+        settings = with_recommended(settings, places.base)
         set_threads(threads)
         self.settings, self.places = settings, places
         own = name_token(discover(settings.data), settings)
@@ -96,10 +95,11 @@ class Run:
     def forecast(self) -> Forecast:
         """What the run will take, roughly."""
         size = max(self.batches.sizes, key=math.prod)
-        with memory.worded_exhaustion("the forecast"):
+        settings = self.settings
+        with memory.worded_exhaustion("a step of training (--gradient_checkpointing needs less)"):
             return forecast(
-                self.trainee, self.networks, size, self.settings.batch_size, self.settings.gradient_accumulation,
-                self.steps, _TYPES[self.mixed],
+                self.trainee, self.networks, size, settings.batch_size, settings.gradient_accumulation, self.steps,
+                self.accelerator.autocast(),
             )  # fmt: skip
 
     def start(
@@ -217,11 +217,9 @@ def _first_captions(dataset: Dataset) -> Iterator[str]:
     yield from list(dict.fromkeys(item.caption for item in dataset.own))[:4]
 
 
-def recommended(settings: TrainSettings, base: Path) -> TrainSettings:
+def with_recommended(settings: TrainSettings, base: Path) -> TrainSettings:
     """The same with a LoRA's targets and alpha as the base model recommends, where the user did not say."""
-    file = base / RECOMMENDED
-    known = json.loads(file.read_text(encoding="utf-8")).get("lora", {}) if file.is_file() else {}
-    what = settings.what
+    known, what = folder.recommended(base).get("lora", {}), settings.what
     targets = what.targets or known.get("targets", TARGETS)
     alpha = what.rank * known.get("alpha_per_rank", 1.0) if what.alpha is None else what.alpha
     return replace(settings, what=replace(what, targets=targets, alpha=alpha))
@@ -291,8 +289,3 @@ def find_state(states: States, resume: str | None) -> Path | None:
     if not found:
         raise RequestError(f"--resume latest: there is no state in {states.folder}; leave --resume out.")
     return found[-1]
-
-
-def find_base(model: str, folders: list[Path]) -> Path:
-    """The base model's path. Raises CheckpointError if there is none of that name."""
-    return models_folder.find(model, folders)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ from torch import Tensor
 from sfumato.errors import CheckpointError
 from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.keymaps import ldm, ldm_names
-from sfumato.weights.source import TensorSource, open_part
+from sfumato.weights.source import NamedTensors, TensorSource, open_part
 
 PARTS = ("unet", "vae", "text_encoder")
 
 
-class FolderSource:
+class FolderSource(NamedTensors):
     """The three networks of a Stable Diffusion 1 folder under LDM's names.
 
     Raises:
@@ -28,12 +27,12 @@ class FolderSource:
         self.paths = (path,)
         configs = {part: _read(path / part / "config.json") for part in PARTS}
         parts = {part: open_part(path / part) for part in PARTS}
-        self._places: dict[str, tuple[TensorSource, str]] = {}
+        self._tensors: dict[str, tuple[TensorSource, str]] = {}
         tensors: dict[str, TensorInfo] = {}
         try:
             for part, source in parts.items():
                 for old, new in _names(part, source, configs[part]).items():
-                    self._places[new] = source, old
+                    self._tensors[new] = source, old
                     tensors[new] = _conv_shaped(new, source.header.tensors[old])
         except (KeyError, StopIteration) as error:
             raise CheckpointError(
@@ -43,15 +42,8 @@ class FolderSource:
 
     def get(self, name: str) -> Tensor:
         """The tensor under its LDM name, in LDM's shape."""
-        source, old = self._places[name]
+        source, old = self._known(name)
         return source.get(old).reshape(self.header.tensors[name].shape)
-
-    def names(self) -> tuple[str, ...]:
-        """The LDM names of all tensors."""
-        return tuple(self._places)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
 
 
 def _names(part: str, source: TensorSource, config: dict[str, Any]) -> dict[str, str]:
@@ -60,21 +52,7 @@ def _names(part: str, source: TensorSource, config: dict[str, Any]) -> dict[str,
         return ldm_names.text(names)
     if part == "vae":
         return ldm_names.vae(names, len(config["block_out_channels"]))
-    return ldm_names.unet(names, unet_shape(config))
-
-
-def unet_shape(config: dict[str, Any]) -> ldm.UNetShape:
-    """The hyperparameters of a UNet's configuration."""
-    return ldm.UNetShape(
-        channels=tuple(config["block_out_channels"]),
-        attention=tuple("CrossAttn" in name for name in config["down_block_types"]),
-        layers=config["layers_per_block"],
-        depth=config.get("transformer_layers_per_block", 1),
-        in_channels=config["in_channels"],
-        out_channels=config["out_channels"],
-        context=config["cross_attention_dim"],
-        linear_projection=config.get("use_linear_projection", False),
-    )
+    return ldm_names.unet(names, ldm.configured_shape(config))
 
 
 def _conv_shaped(name: str, info: TensorInfo) -> TensorInfo:

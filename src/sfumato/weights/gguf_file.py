@@ -7,7 +7,6 @@ reshaped to rows of 256, with their shapes in the metadata).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.header import Header, TensorInfo
+from sfumato.weights.source import NamedTensors
 
-MAGIC = b"GGUF"
 #: ComfyUI-GGUF's metadata: a reshaped tensor's own shape.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _PLAIN = {
@@ -32,7 +31,7 @@ _PLAIN = {
 }
 
 
-class GgufSource:
+class GgufSource(NamedTensors):
     """One GGUF file, mapped.
 
     Raises:
@@ -61,7 +60,7 @@ class GgufSource:
         Raises:
             CheckpointError: there is no such tensor, or it is packed in a way that can't be read.
         """
-        tensor = self._packed(name)
+        tensor = self._known(name)
         kind, shape = tensor.tensor_type, self._shapes[name]
         data = np.asarray(tensor.data)
         if kind in _PLAIN:
@@ -72,22 +71,6 @@ class GgufSource:
             return torch.from_numpy(dequantize(data, kind)).reshape(shape)
         except (NotImplementedError, KeyError, ValueError) as error:
             raise CheckpointError(f"{self.paths[0]}: {name} is packed as {kind.name}, which can't be read") from error
-
-    def _packed(self, name: str) -> Any:
-        if name not in self._tensors:
-            raise CheckpointError(f"{self.paths[0]}: {name}: there is no such tensor")
-        return self._tensors[name]
-
-    def names(self) -> tuple[str, ...]:
-        """The names of all tensors."""
-        return tuple(self._tensors)
-
-    def close(self) -> None:
-        """Let go of the file; tensors that were handed out are copies."""
-        self._tensors = {}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
 
 
 def _shape(reader: GGUFReader, tensor: Any) -> tuple[int, ...]:

@@ -20,9 +20,8 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.header import Header, TensorInfo
+from sfumato.weights.source import NamedTensors
 
-#: How they begin: a zip archive, or a pickle of protocol 2 and newer.
-STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: Names of types as safetensors has them.
 _TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
           torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
@@ -32,7 +31,7 @@ _DEPTH = 4
 _FORBIDDEN = re.compile(r"(?:Unsupported (?:global|class)|GLOBAL) ([\w.]+)", re.IGNORECASE)
 
 
-class PickledSource:
+class PickledSource(NamedTensors):
     """One PyTorch checkpoint, mapped where its format allows. Tensors by name; everything else in it is left out.
 
     Raises:
@@ -51,20 +50,7 @@ class PickledSource:
         Raises:
             CheckpointError: there is no such tensor.
         """
-        if name not in self._tensors:
-            raise CheckpointError(f"{self.paths[0]}: {name}: there is no such tensor")
-        return self._tensors[name]
-
-    def names(self) -> tuple[str, ...]:
-        """The names of all tensors."""
-        return tuple(self._tensors)
-
-    def close(self) -> None:
-        """Let go of the tensors; those that were handed out stay valid."""
-        self._tensors = {}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
+        return self._known(name)
 
 
 def _load(path: Path) -> Any:

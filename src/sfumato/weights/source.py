@@ -13,8 +13,31 @@ from torch import Tensor
 from sfumato.errors import CheckpointError
 from sfumato.weights.header import Header, TensorInfo, header_of, refusing
 
+#: How files begin: GGUF's name; a zip archive, or a pickle of protocol 2 and newer.
+_GGUF = b"GGUF"
+_PYTORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: Bytes that are handed out of one mapping of a file.
 WINDOW = 128 * 2**20
+
+
+class NamedTensors:
+    """What sources have in common whose tensors are all known by name once the file is open."""
+
+    paths: tuple[Path, ...]
+    header: Header
+    _tensors: dict[str, Any]
+
+    def _known(self, name: str) -> Any:
+        if name not in self._tensors:
+            raise CheckpointError(f"{self.paths[0]}: {name}: there is no such tensor")
+        return self._tensors[name]
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors."""
+        return tuple(self._tensors)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
 
 
 class TensorSource:
@@ -84,16 +107,21 @@ def open_any(path: Path) -> Any:
     Raises:
         CheckpointError: there is nothing to read, or it is damaged.
     """
-    from sfumato.weights import folder_source, gguf_file, pickled  # each imports a library of its own
-
+    # Each imports a library of its own.
     if path.is_dir():
-        return folder_source.FolderSource(path)
+        from sfumato.weights.folder_source import FolderSource
+
+        return FolderSource(path)
     with refusing(path), path.open("rb") as file:
-        start = file.read(8)
-    if start[:4] == gguf_file.MAGIC:
-        return gguf_file.GgufSource(path)
-    if start.startswith(pickled.STARTS):
-        return pickled.PickledSource(path)
+        start = file.read(4)
+    if start == _GGUF:
+        from sfumato.weights.gguf_file import GgufSource
+
+        return GgufSource(path)
+    if start.startswith(_PYTORCH):
+        from sfumato.weights.pickled import PickledSource
+
+        return PickledSource(path)
     return TensorSource(path)
 
 

@@ -12,8 +12,16 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from checkpoints import make_networks, write_folder, write_ldm
 
+from sfumato.training import samples
 from sfumato.training.run import Places, Run
 from sfumato.training.settings import DataSettings, MethodSettings, TrainSettings
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch):
+    """Sample pictures take two steps here, not twenty."""
+    monkeypatch.setattr(samples, "STEPS", 2)
+
 
 COLOURS = ("red", "green", "blue", "white")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sfumato.weights.header import TensorInfo
 
@@ -76,6 +77,20 @@ def unet_shape(tensors: Tensors) -> UNetShape:
         out_channels=tensors[UNET + "out.2.weight"].shape[0],
         context=tensors[middle + "transformer_blocks.0.attn2.to_k.weight"].shape[1],
         linear_projection=len(tensors[middle + "proj_in.weight"].shape) == 2,
+    )
+
+
+def configured_shape(config: Mapping[str, Any]) -> UNetShape:
+    """The hyperparameters as a diffusers configuration has them."""
+    return UNetShape(
+        channels=tuple(config["block_out_channels"]),
+        attention=tuple("CrossAttn" in name for name in config["down_block_types"]),
+        layers=config["layers_per_block"],
+        depth=config.get("transformer_layers_per_block", 1),
+        in_channels=config["in_channels"],
+        out_channels=config["out_channels"],
+        context=config["cross_attention_dim"],
+        linear_projection=config.get("use_linear_projection", False),
     )
 
 
