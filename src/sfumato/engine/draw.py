@@ -44,13 +44,10 @@ class GuidedNetwork:
         self._networks, self._conditioning, self._scale = networks, conditioning, scale
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        dtype = self._networks.unet.dtype
         outputs: dict[int, Tensor] = {}
         for which, words in self._conditioning.groups(self.step):
             count = len(which)
-            inputs = x.to(dtype).repeat(count, 1, 1, 1)
-            repeated = words.to(dtype).repeat_interleave(len(x), dim=0)
-            out = self._networks.unet(inputs, t.repeat(count), repeated, return_dict=False)[0].float()
+            out = self._networks.predict(x.repeat(count, 1, 1, 1), t.repeat(count), words.repeated(len(x))).float()
             outputs.update(zip(which, out.chunk(count), strict=True))
         weights = [track.weight for track in self._conditioning.positive]
         parts = [outputs[k] for k in range(1, len(weights) + 1)]
@@ -81,12 +78,12 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
     request = job.request
     positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
     guided = job.cfg_scale * positive[0].weight != 1 or len(positive) > 1
-    negative = (
-        track(plan_negative(request.negative_prompt, request.steps), cache, request.clip_skip) if guided else None
-    )
+    unwanted = plan_negative(request.negative_prompt, request.steps)
+    negative = track(unwanted, cache, request.clip_skip, negative=True) if guided else None
     for one in (*positive, *([negative] if negative else [])):
         for _, encoding in one.spans:
-            check_finite(encoding, "text encoding", None)
+            for part in encoding.parts().values():
+                check_finite(part, "text encoding", None)
     return Conditioning(positive, negative)
 
 

@@ -13,6 +13,8 @@ from sfumato.sampling import names
 #: The most pixels that a picture may have; a square of 4096.
 MAX_PIXELS = 4096 * 4096
 MAX_BATCH = 64
+#: What a model is made for that takes more than a latent and words: :attr:`Spec.beside`.
+_MADE_FOR = {"inpaint": "redraw a part of a picture (inpainting)", "edit": "change a picture by words"}
 #: Seeds are drawn from 32 bits, as in the programs that people paste seeds from; any 64-bit seed is accepted.
 SEED_BITS = 32
 
@@ -33,8 +35,14 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     """Fill in what the request left open and refuse what can't be drawn.
 
     Raises:
-        RequestError: steps, size, batch, seed, clip skip or a name that is out of range or unknown.
+        RequestError: steps, size, batch, seed, clip skip or a name that is out of range or unknown, or words alone for
+            a model that takes more.
     """
+    if spec.beside:
+        raise RequestError(
+            f"this model is made to {_MADE_FOR[spec.beside]}, so words alone can't be drawn with it; "
+            "give it a picture too, or take another model"
+        )
     width = spec.native_size[0] if request.width is None else request.width
     height = spec.native_size[1] if request.height is None else request.height
     _check_size(width, height, spec.latent_factor)

@@ -17,7 +17,7 @@ from sfumato.engine.resolve import Job, resolve
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
 from sfumato.families.base import Networks
-from sfumato.families.text import encode
+from sfumato.families.text import read
 from sfumato.prompt.networks import take_networks
 from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
 from sfumato.runtime import memory, optimize
@@ -112,7 +112,8 @@ class Studio:
             schedule = NoiseSchedule.from_betas(*networks.spec.betas)
             loras = Adapters(networks)
             cache = EncodingCache(
-                functools.partial(encode, networks), reading=lambda: (loras.reading, networks.embeddings.known)
+                functools.partial(read, networks),
+                reading=lambda: (loras.reading, *(reader.embeddings.known for reader in networks.readers)),
             )
             name = models_folder.display_name(path)
             self._loaded = LoadedModel(name, model_hash(path), networks, schedule, cache, loras)
@@ -127,8 +128,9 @@ class Studio:
 
     def _use(self, model: LoadedModel, wishes: Sequence[Wish]) -> dict[str, object]:
         """Put the LoRAs on, and have the folders' embeddings at hand; what the metadata says of it."""
-        width = model.networks.text_encoder.config.hidden_size
-        model.networks.embeddings.know(models_folder.list_embeddings(self._folders), width)
+        words = models_folder.list_embeddings(self._folders)
+        for reader in model.networks.readers:
+            reader.know(words)
         with memory.worded_exhaustion("the LoRAs"):
             model.adapters.use(wishes)
         hashes = {wish.path.stem: network_hash(wish.path) for wish in wishes}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from sfumato.errors import CheckpointError
-from sfumato.families.base import Networks
+from sfumato.families.base import Beside, Networks, Reader, Spec
 
 #: Options of a UNet that need more input than latents, a time and words, and the values that do not.
 _PLAIN: Mapping[str, tuple[str | None, ...]] = {
@@ -81,38 +81,50 @@ def fill_text(
     return fill(model, named, dtype, device, path)
 
 
+def beside_of(in_channels: int, latent_channels: int) -> Beside:
+    """What a UNet of so many channels takes beside the latent: :attr:`Spec.beside`."""
+    kinds: Mapping[int, Beside] = {2 * latent_channels: "edit", 2 * latent_channels + 1: "inpaint"}
+    return kinds.get(in_channels, "")
+
+
 def check_fit(networks: Networks, path: Path) -> Networks:
     """The same networks, if they can draw together.
 
     Raises:
         CheckpointError: one gives what the next can't take, or the UNet wants input of another kind.
     """
-    unet, text = networks.unet.config, networks.text_encoder.config
-    latent, tokenizer = networks.spec.latent_channels, networks.tokenizer
-    if unet.in_channels != latent:
-        special = {2 * latent: ", as for editing by words", 2 * latent + 1: ", as for inpainting"}
+    unet, spec = networks.unet.config, networks.spec
+    if unet.in_channels != spec.latent_channels and not spec.beside:
+        depth = ", as for drawing by depth" if unet.in_channels == spec.latent_channels + 1 else ""
         raise CheckpointError(
-            f"{path}: its UNet takes {unet.in_channels} channels and a latent has {latent}"
-            f"{special.get(unet.in_channels, '')}; words alone can't be drawn with it"
+            f"{path}: its UNet takes {unet.in_channels} channels and a latent has {spec.latent_channels}{depth}; "
+            "such a model is of no family that is known"
         )
     for option, plain in _PLAIN.items():
         if (value := getattr(unet, option, None)) not in plain:
             raise CheckpointError(f"{path}: its UNet's {option} is {value!r}, which is of no family that is known")
-    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != text.hidden_size:
+    words = sum(reader.network.config.hidden_size for reader in networks.readers)
+    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != words:
         raise CheckpointError(
-            f"{path}: its text encoder gives {text.hidden_size} numbers a word and its UNet takes "
+            f"{path}: its text encoder gives {words} numbers a word and its UNet takes "
             f"{unet.cross_attention_dim}; they are not of one model"
         )
+    for reader in networks.readers:
+        _check_reader(reader, spec, path)
+    return networks
+
+
+def _check_reader(reader: Reader, spec: Spec, path: Path) -> None:
+    text, tokenizer = reader.network.config, reader.tokenizer
     if tokenizer.size > text.vocab_size:
         raise CheckpointError(
             f"{path}: its tokenizer has {tokenizer.size} tokens and its text encoder {text.vocab_size}; "
             "the model's own vocab.json and merges.txt belong in its folder tokenizer"
         )
-    if text.max_position_embeddings < networks.spec.context_length:
+    if text.max_position_embeddings < spec.context_length:
         raise CheckpointError(
-            f"{path}: its text encoder reads {text.max_position_embeddings} tokens, not {networks.spec.context_length}"
+            f"{path}: its text encoder reads {text.max_position_embeddings} tokens, not {spec.context_length}"
         )
-    return networks
 
 
 def _check_names(lacking: set[str], unknown: set[str], model: nn.Module, path: Path) -> None:

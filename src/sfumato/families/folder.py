@@ -17,12 +17,18 @@ from torch import Tensor
 from sfumato.errors import CheckpointError, nearest
 from sfumato.families import tokens
 from sfumato.families.base import Networks, Spec
-from sfumato.families.build import build, check_fit, fill, fill_text
+from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
+from sfumato.families.text import ClipReader
 from sfumato.sampling.noise_schedule import KINDS
 from sfumato.weights.source import open_part
 
 #: Pipelines that have these three networks and no more.
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+PIPELINES = (
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionInstructPix2PixPipeline",
+)
 #: Our addition to the layout, optional: what suits the model.
 RECOMMENDED = "recommended.json"
 _UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -57,7 +63,7 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
     vae = fill(vae, _tensors(parts["vae"]), vae_dtype, device, parts["vae"])
     text_tensors = _tensors(parts["text_encoder"])
     text = fill_text(configs["text_encoder"], text_tensors, dtype, device, parts["text_encoder"])
-    return check_fit(Networks(spec, tokenizer, text, unet, vae, device), path)
+    return check_fit(Networks(spec, (ClipReader(tokenizer, text),), unet, vae, device), path)
 
 
 def check_index(path: Path) -> None:
@@ -101,6 +107,7 @@ def _spec(path: Path, unet: Any, vae: Any) -> Spec:
     return Spec(
         name="sd1",
         prediction=scheduler.get("prediction_type", defaults.prediction),
+        beside=beside_of(unet.in_channels, vae.latent_channels),
         latent_channels=vae.latent_channels,
         latent_factor=factor,
         scaling_factor=defaults.scaling_factor if scale is None else scale,

@@ -17,7 +17,8 @@ from torch import Tensor
 from sfumato.errors import CheckpointError
 from sfumato.families import folder, tokens
 from sfumato.families.base import Networks, Spec
-from sfumato.families.build import build, check_fit, fill, fill_text
+from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
+from sfumato.families.text import ClipReader
 from sfumato.weights.header import Header
 from sfumato.weights.keymaps import ldm
 from sfumato.weights.source import open_any
@@ -90,8 +91,8 @@ def _load_file(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: t
     unet = fill(unet, tensors(unet_names), dtype, device, path)
     vae = fill(vae, tensors(vae_names), vae_dtype, device, path)
     text_encoder = fill_text(text, tensors(text_names), dtype, device, path)
-    spec = _file_spec(header, vae_shape)
-    return check_fit(Networks(spec, tokens.clip(), text_encoder, unet, vae, device), path)
+    spec = _file_spec(header, unet_shape, vae_shape)
+    return check_fit(Networks(spec, (ClipReader(tokens.clip(), text_encoder),), unet, vae, device), path)
 
 
 def describe(lacking: list[str]) -> str:
@@ -108,12 +109,13 @@ def _hyperparameters(header: Header, path: Path) -> tuple[ldm.UNetShape, ldm.Vae
         raise CheckpointError(f"{path}: looks like sd1, but a tensor's shape is not one of sd1's ({error})") from error
 
 
-def _file_spec(header: Header, shape: ldm.VaeShape) -> Spec:
+def _file_spec(header: Header, unet: ldm.UNetShape, shape: ldm.VaeShape) -> Spec:
     factor = 2 ** (len(shape.channels) - 1)
     side = 64 * factor
     return Spec(
         name="sd1",
         prediction=_PREDICTIONS.get(header.metadata.get("modelspec.prediction_type", ""), "epsilon"),
+        beside=beside_of(unet.in_channels, shape.latent_channels),
         latent_channels=shape.latent_channels,
         latent_factor=factor,
         native_size=(side, side),

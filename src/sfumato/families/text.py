@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sfumato.errors import RequestError
-from sfumato.families.base import Networks
+from sfumato.families.base import Encoding, Networks, Segments
 from sfumato.families.embeddings import Embeddings
 from sfumato.families.tokens import ClipTokenizer
 
@@ -65,38 +66,84 @@ def count_tokens(tokenizer: ClipTokenizer, segments: Sequence[tuple[str, float]]
     return sum(len(chunk.ids) for chunk in chunks_of(tokenizer, segments))
 
 
-def encode(networks: Networks, segments: Sequence[tuple[str, float]], clip_skip: int = 1) -> Tensor:
-    """Weighted text to (1, 77 k, D) in the text encoder's type, for k chunks.
+@dataclass
+class ClipReader:
+    """CLIP's text encoder with its tokenizer.
+
+    Attributes:
+        layer: which layer's states are taken, 1 for the last, n for the n-th from the end.
+        normed: whether the final norm is applied to them.
+        skips: whether ``clip_skip`` has a say; where it has not, it does nothing.
+        key: what files of words for several text encoders call this one's.
+    """
+
+    tokenizer: ClipTokenizer
+    network: Any
+    name: str = "text_encoder"
+    layer: int = 1
+    normed: bool = True
+    skips: bool = True
+    key: str = ""
+    embeddings: Embeddings = field(default_factory=Embeddings)
+
+    def know(self, words: Mapping[str, Path]) -> None:
+        """Have these embeddings at hand, and no others."""
+        self.embeddings.know(words, self.network.config.hidden_size)
+
+    def read(self, segments: Segments, clip_skip: int, device: torch.device) -> Encoding:
+        """Weighted text to (1, 77 k, D) in the text encoder's type, for k chunks; with a projection also pooled (1, P).
+
+        The text as a whole is that of its first chunk, without weights, as the web UI has it.
+
+        Raises:
+            RequestError: the text encoder has fewer layers than ``clip_skip``.
+        """
+        tokenizer = self.tokenizer
+        chunks = chunks_of(tokenizer, segments, self.embeddings)
+        ids = torch.full((len(chunks), CHUNK + 2), tokenizer.pad, dtype=torch.long)
+        weights = torch.ones(len(chunks), CHUNK + 2)
+        ids[:, 0] = tokenizer.bos
+        for row, chunk in enumerate(chunks):
+            ids[row, 1 : 2 + len(chunk.ids)] = torch.tensor([*chunk.ids, tokenizer.eos], dtype=torch.long)
+            weights[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights)
+        with self.embeddings.injected(self.network, ids.to(device)) as plain:
+            states, pooled = self._states(plain, clip_skip if self.skips else self.layer)
+        context = emphasize(states, weights.to(device)).reshape(1, -1, states.shape[-1])
+        return Encoding(context, None if pooled is None else pooled[:1])
+
+    def _states(self, ids: Tensor, layer: int) -> tuple[Tensor, Tensor | None]:
+        model = self.network
+        if layer == 1 and self.normed:
+            out = model(input_ids=ids)
+            return out.last_hidden_state, getattr(out, "text_embeds", None)
+        layers = model.config.num_hidden_layers
+        if layer > layers:
+            raise RequestError(f"clip_skip is {layer}, but this text encoder has {layers} layers; give 1 to {layers}")
+        out = model(input_ids=ids, output_hidden_states=True)
+        hidden = out.hidden_states[-layer]
+        inner = getattr(model, "text_model", model)
+        return inner.final_layer_norm(hidden) if self.normed else hidden, getattr(out, "text_embeds", None)
+
+
+def read(networks: Networks, segments: Segments, clip_skip: int = 1, negative: bool = False) -> Encoding:
+    """Weighted text as the networks take it, in the text encoders' type; the context is (1, 77 k, D) for k chunks.
 
     Args:
         segments: texts with weights; ``("BREAK", -1.0)`` ends a chunk.
         clip_skip: 1 takes the last layer, n the n-th from the end; the final norm is applied either way.
+        negative: it says what is not wanted.
 
     Raises:
         RequestError: the text encoder has fewer layers than ``clip_skip``.
     """
-    tokenizer, device = networks.tokenizer, networks.device
-    chunks = chunks_of(tokenizer, segments, networks.embeddings)
-    ids = torch.full((len(chunks), CHUNK + 2), tokenizer.pad, dtype=torch.long)
-    weights = torch.ones(len(chunks), CHUNK + 2)
-    ids[:, 0] = tokenizer.bos
-    for row, chunk in enumerate(chunks):
-        ids[row, 1 : 2 + len(chunk.ids)] = torch.tensor([*chunk.ids, tokenizer.eos], dtype=torch.long)
-        weights[row, 1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights)
-    with networks.embeddings.injected(networks.text_encoder, ids.to(device)) as plain:
-        states = _states(networks.text_encoder, plain, clip_skip)
-    return emphasize(states, weights.to(device)).reshape(1, -1, states.shape[-1])
+    readings = [reader.read(segments, clip_skip, networks.device) for reader in networks.readers]
+    empty = not any(text.strip() for text, _ in segments)
+    return networks.conditioner.join(readings, negative=negative, empty=empty)
 
 
-def _states(model: Any, ids: Tensor, clip_skip: int) -> Tensor:
-    if clip_skip == 1:
-        return model(input_ids=ids).last_hidden_state
-    layers = model.config.num_hidden_layers
-    if clip_skip > layers:
-        raise RequestError(f"clip_skip is {clip_skip}, but this text encoder has {layers} layers; give 1 to {layers}")
-    hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-clip_skip]
-    inner = getattr(model, "text_model", model)
-    return inner.final_layer_norm(hidden)
+def encode(networks: Networks, segments: Segments, clip_skip: int = 1) -> Tensor:
+    """The context alone of :func:`read`: (1, 77 k, D)."""
+    return read(networks, segments, clip_skip).context
 
 
 def emphasize(states: Tensor, weights: Tensor) -> Tensor:

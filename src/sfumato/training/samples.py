@@ -13,7 +13,7 @@ from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import Stopwatch, draw
 from sfumato.engine.resolve import resolve
 from sfumato.families.base import Networks
-from sfumato.families.text import encode
+from sfumato.families.text import read
 from sfumato.request import Txt2ImgRequest
 from sfumato.sampling.noise_schedule import NoiseSchedule
 
@@ -30,7 +30,7 @@ def sample(
     """
     networks.unet.eval()
     images = []
-    cache = EncodingCache(functools.partial(encode, networks))
+    cache = EncodingCache(functools.partial(read, networks))
     for prompt in prompts:
         job = resolve(Txt2ImgRequest(prompt=prompt, seed=seed, steps=STEPS), networks.spec)
         with torch.no_grad(), autocast():

@@ -17,7 +17,7 @@ from sfumato.families.decode import decode, encode
 
 def _networks(coder, **facts):
     spec = Spec(name="sd1", **facts)
-    return Networks(spec=spec, tokenizer=None, text_encoder=None, unet=None, vae=coder, device=torch.device("cpu"))
+    return Networks(spec=spec, readers=(), unet=None, vae=coder, device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_the_text_encoder_sees_the_vectors(file):
     table = networks.text_encoder.get_input_embeddings().weight
     cat, dog = CLIP.ids("cat dog")
     wanted = encode(networks, (("a cat dog here", 1.0),))
-    networks.embeddings = Embeddings({"zorb": table[[cat, dog]].clone()})
+    networks.readers[0].embeddings = Embeddings({"zorb": table[[cat, dog]].clone()})
 
     torch.testing.assert_close(encode(networks, (("a zorb here", 1.0),)), wanted)
     torch.testing.assert_close(encode(networks, (("a cat dog here", 1.0),)), wanted)

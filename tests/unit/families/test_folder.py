@@ -258,7 +258,22 @@ def test_a_unet_that_wants_more_than_words_is_refused(path, networks, changes, m
         _load(path)
 
 
-@pytest.mark.parametrize("name", ["StableDiffusionXLPipeline", "StableDiffusionInpaintPipeline", "FluxPipeline"])
+@pytest.mark.parametrize(
+    ("name", "channels", "beside"),
+    [("StableDiffusionInpaintPipeline", 9, "inpaint"), ("StableDiffusionInstructPix2PixPipeline", 8, "edit")],
+)
+def test_a_unet_that_takes_more_than_the_latent(tmp_path, networks, name, channels, beside):
+    unet = UNet2DConditionModel(**{**networks[0].config, "in_channels": channels}).eval()
+    path = write_folder(tmp_path / "m", unet, *networks[1:])
+    (path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+
+    loaded = _load(path)
+
+    assert (loaded.spec.beside, loaded.spec.latent_channels) == (beside, 4)
+    _assert_same(loaded, unet, *networks[1:])
+
+
+@pytest.mark.parametrize("name", ["StableDiffusionXLPipeline", "FluxPipeline"])
 def test_a_folder_of_another_family(path, name):
     (path / "model_index.json").write_text(json.dumps({"_class_name": name}))
 

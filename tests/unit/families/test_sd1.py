@@ -216,8 +216,8 @@ LAYER = TEXT + "encoder.layers.0."
         ({LAYER + "mlp.fc2.weight": torch.ones(256, 64)}, r"mlp\.fc2\.weight is \(256, 64\), not \(64, 256\)"),
         ({UNET + "out.2.bias": torch.ones(4, dtype=torch.int32)}, r"conv_out\.bias is of type torch\.int32"),
         ({DOOR: torch.ones(3)}, "looks like sd1, but a tensor's shape"),
-        ({DOOR: torch.ones(32, 9, 3, 3)}, "takes 9 channels and a latent has 4, as for inpainting"),
-        ({DOOR: torch.ones(32, 8, 3, 3)}, "takes 8 channels and a latent has 4, as for editing"),
+        ({DOOR: torch.ones(32, 5, 3, 3)}, "takes 5 channels and a latent has 4, as for drawing by depth"),
+        ({DOOR: torch.ones(32, 7, 3, 3)}, "takes 7 channels and a latent has 4; such a model is of no family"),
         ({EMBEDDING: torch.ones(49408, 200)}, "no network can be built from its configuration: .*200"),
         ({EMBEDDING: torch.ones(49408)}, "looks like sd1, but a tensor's shape"),
         ({EMBEDDING: torch.ones(512, 64)}, "tokenizer has 49408 tokens and its text encoder 512"),
@@ -228,6 +228,13 @@ def test_tensors_that_do_not_belong_are_named_in_one_line(path, change, message)
     with pytest.raises(CheckpointError, match=rf"m\.safetensors: .*{message}") as caught:
         _load(_rewrite(path, change))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("channels", "beside"), [(4, ""), (8, "edit"), (9, "inpaint")])
+def test_what_a_unet_takes_beside_the_latent_is_told(path, channels, beside):
+    loaded = _load(_rewrite(path, {DOOR: torch.ones(32, channels, 3, 3)}))
+
+    assert (loaded.spec.beside, loaded.spec.latent_channels) == (beside, 4)
 
 
 @pytest.mark.parametrize(

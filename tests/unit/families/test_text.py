@@ -3,7 +3,6 @@
 import copy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from checkpoints import make_networks
 
 from sfumato.errors import RequestError
 from sfumato.families import tokens
-from sfumato.families.embeddings import Embeddings
-from sfumato.families.text import BREAK, chunks_of, count_tokens, emphasize, encode
+from sfumato.families.base import Networks, Spec
+from sfumato.families.text import BREAK, ClipReader, chunks_of, count_tokens, emphasize, encode
 
 COMMA = 0
 
@@ -134,9 +133,11 @@ def test_weights_of_one_change_not_a_bit():
 @pytest.fixture(scope="module")
 def networks():
     text = make_networks(widths=(16, 32), vae=(16,), context=32, text_layers=4)[2]
-    return SimpleNamespace(
-        embeddings=Embeddings(), tokenizer=tokens.clip(), text_encoder=text, device=torch.device("cpu")
-    )
+    return _networks(tokens.clip(), text)
+
+
+def _networks(tokenizer, text):
+    return Networks(Spec(name="sd1"), (ClipReader(tokenizer, text),), None, None, torch.device("cpu"))
 
 
 def _rows(*chunks):
@@ -214,6 +215,6 @@ def test_a_text_is_filled_with_the_tokenizers_own_padding(networks):
     full = [3055] * 75
     rows = torch.tensor([[49406, *full, 49407], [49406, 320, 2368, 49407, *[0] * 73]])
 
-    out = encode(SimpleNamespace(**vars(networks) | {"tokenizer": padded}), [("apple " * 75 + "a cat", 1.0)])
+    out = encode(_networks(padded, networks.text_encoder), [("apple " * 75 + "a cat", 1.0)])
 
     torch.testing.assert_close(out[0], networks.text_encoder(rows).last_hidden_state.reshape(-1, 32), rtol=0, atol=1e-6)
