@@ -95,20 +95,8 @@ def encode(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> 
         return model(ids).last_hidden_state
 
 
-def hidden_matrices(network: torch.nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of the blocks that map many channels to many, for Muon; and all others, for AdamW."""
-    matrices, rest = {}, {}
-    for name, p in network.named_parameters():
-        hidden = p.ndim > 1 and "_block" in name
-        (matrices if hidden else rest)[name] = p
-    return matrices, rest
-
-
 class Trainer:
-    """Weights in float32 for the optimizers, a bfloat16 copy that computes, and their moving average.
-
-    Muon (orthogonalized momentum) for the matrices, with a convolution's taps as columns.
-    """
+    """Weights in float32 for the optimizer, a bfloat16 copy that computes, and their moving average."""
 
     def __init__(self, lr: float) -> None:
         torch.manual_seed(0)
@@ -117,12 +105,7 @@ class Trainer:
         self.network = copy.deepcopy(self.master).bfloat16().to(memory_format=torch.channels_last)
         self.network.set_attn_processor(AttnProcessor())
         self.forward = torch.compile(self.network)
-        matrices, rest = hidden_matrices(self.master)
-        self.flat = {name: p.detach().flatten(1).requires_grad_() for name, p in matrices.items()}
-        self.adam = torch.optim.AdamW(rest.values(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
-        self.muon = torch.optim.Muon(
-            self.flat.values(), lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw", ns_steps=4
-        )
+        self.adam = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.abar = alphas_cumprod()
 
     def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> float:
@@ -138,11 +121,7 @@ class Trainer:
             slow.grad = fast.grad.float()
             fast.grad = None
         torch.nn.utils.clip_grad_norm_(self.master.parameters(), 1.0)
-        for name, p in self.master.named_parameters():
-            if name in self.flat:
-                self.flat[name].grad = p.grad.flatten(1)
         self.adam.step()
-        self.muon.step()
         with torch.no_grad():
             torch._foreach_copy_(list(self.network.parameters()), list(self.master.parameters()))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.master.parameters()), 1 - decay)
@@ -150,7 +129,7 @@ class Trainer:
 
     def parts(self) -> dict[str, object]:
         """What makes the state."""
-        return {"model": self.master, "average": self.average, "adam": self.adam, "muon": self.muon}
+        return {"model": self.master, "average": self.average, "optimizer": self.adam}
 
     def load(self, path: Path) -> int:
         """Fill the state from the file; returns the step to go on from."""
@@ -181,7 +160,7 @@ def main() -> None:
     began = time.time()
     for step in range(start, args.steps):
         rng, g = random.Random(step), torch.Generator().manual_seed(step)
-        for group in (*trainer.adam.param_groups, *trainer.muon.param_groups):
+        for group in trainer.adam.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 300, 3.3 * (1 - step / args.steps))
         latent, scenes = bank.draw(args.batch, rng)
         texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.05) for s in scenes]
