@@ -1,0 +1,7 @@
+"""The suite runs one test a core, so each test takes one thread."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
