@@ -45,6 +45,30 @@ class OutOfMemoryError(SfumatoError):
     exit_code = 1
 
 
+class JobError(SfumatoError):
+    """What was asked of the queue can't be done."""
+
+
+class UnknownJobError(JobError):
+    """There is no job of this id."""
+
+
+class JobStateError(JobError):
+    """The job's state does not allow the move: a finished job can't be cancelled, a running one can't be moved."""
+
+
+class IdempotencyError(JobError):
+    """The idempotency key was used before, with another request."""
+
+
+class QueueFullError(JobError):
+    """The client has as many unfinished jobs as it may have."""
+
+
+class QueueBusyError(JobError):
+    """Another process serves this queue's folder."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """The known names most like ``name``, ready for a message: ``"nearest: 'Euler', 'Euler a'"``, or ``""``.
 

@@ -1,0 +1,398 @@
+"""The queue: what every face calls to have something drawn, and what every worker takes its work from."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sfumato.errors import IdempotencyError, JobStateError, QueueFullError, UnknownJobError
+from sfumato.jobs import records, wire
+from sfumato.jobs.hub import Hub, Subscription
+from sfumato.jobs.states import Move, State, after
+from sfumato.jobs.store import Store
+from sfumato.jobs.types import Cause, Event, Job, Picture, Progress
+from sfumato.runtime.atomic import write_whole
+
+_SEED_BITS = 32
+
+
+class JobQueue:
+    """A durable queue of requests in a folder.
+
+    Whatever a method has returned has happened: it outlives ``kill -9`` and a power cut. Every method may be called
+    from any thread, and several processes may open the same folder; but only one may have the workers
+    (:class:`sfumato.jobs.crew.Crew`). No method waits for a picture: :meth:`submit` returns at once, and what comes of
+    it is told by :meth:`subscribe` and :meth:`get`.
+
+    For the HTTP API: :meth:`submit`, :meth:`get`, :meth:`list`, :meth:`counts`, :meth:`move`, :meth:`cancel`,
+    :meth:`pause`, :meth:`resume`, :meth:`retry`, :meth:`forget`, :meth:`subscribe`. The methods take milliseconds, a
+    submit with pictures some tens; from a coroutine call them with ``asyncio.to_thread``. For the workers:
+    :meth:`claim`, :meth:`finish`, :meth:`fail`, :meth:`interrupt`, :meth:`keep`, :meth:`report`.
+
+    >>> import tempfile
+    >>> from sfumato.request import Txt2ImgRequest
+    >>> queue = JobQueue(Path(tempfile.mkdtemp()))
+    >>> job = queue.submit(Txt2ImgRequest(prompt="a cat", seed=7), key="once")
+    >>> queue.submit(Txt2ImgRequest(prompt="a cat", seed=7), key="once").id == job.id
+    True
+    >>> queue.cancel(job.id).state.value, queue.retry(job.id).state.value
+    ('cancelled', 'queued')
+    >>> [event.state.value for event in queue.subscribe(since=0).take(0)]
+    ['queued', 'cancelled', 'queued']
+    >>> queue.close()
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` gets ``queue.sqlite``, the requests' ``pictures``, ``checkpoints`` and unsaved ``results``.
+
+        Raises:
+            JobError: the folder can't be used, or a newer version of the program made it.
+        """
+        self.folder = folder
+        self._pictures, self._checkpoints = folder / "pictures", folder / "checkpoints"
+        self._store = Store(folder / "queue.sqlite")
+        last = self._store.read("SELECT coalesce(max(number), 0) AS last FROM events")[0]["last"]
+        self._hub = Hub(self._newer, last)
+        self._live: dict[str, Progress] = {}
+        self._pictures_lock = threading.Lock()
+
+    # What faces call.
+
+    def submit(
+        self,
+        request: Any,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        save: bool = True,
+        client: str = "",
+        limit: int | None = None,
+    ) -> Job:
+        """Put a request at the end of the queue. A seed that is None is drawn now, so the job always has the same.
+
+        Args:
+            request: a frozen value of :mod:`sfumato.request`; its pictures are stored with it.
+            key: an idempotency key. With one that was used before, the job of then is returned and none is added.
+            model: a model's name or path; None is the settings'.
+            save: False keeps the pictures out of the output folder.
+            client: whose job it is.
+            limit: how many unfinished jobs the client may have, this one counted.
+
+        Raises:
+            IdempotencyError: the key was used with another request. QueueFullError: the client is at its limit.
+            RequestError: a picture can't be stored. OutputError: the disk is full.
+        """
+        with self._pictures_lock:  # so that no forget deletes a picture between its writing and the commit
+            digest = json.dumps([wire.dump(request, self._pictures), model, save])
+            if getattr(request, "seed", 0) is None:
+                request = replace(request, seed=secrets.randbits(_SEED_BITS))
+            text = wire.dump(request, self._pictures)
+            with self._store.transaction() as connection:
+                known = connection.execute("SELECT id, digest FROM jobs WHERE key = ?", (key,)).fetchone()
+                if known is not None:
+                    if known["digest"] != digest:
+                        raise IdempotencyError(f"The key {key!r} was used before with another request; give a new key.")
+                    return self.get(known["id"])
+                self._check_limit(client, limit)
+                job = secrets.token_hex(16)
+                connection.execute(
+                    "INSERT INTO jobs (id, position, state, request, digest, key, client, model, save, created) VALUES"
+                    " (?, (SELECT coalesce(max(position), 0) + 1 FROM jobs), ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (job, State.QUEUED.value, text, digest, key, client, model, int(save), time.time()),
+                )
+                _event(connection, "state", job, State.QUEUED)
+        self._hub.poll()
+        return self.get(job)
+
+    def get(self, job: str) -> Job:
+        """A job as it is now.
+
+        Raises:
+            UnknownJobError: there is none of this id.
+        """
+        return self._job(self._row(job))
+
+    def find(self, key: str) -> Job | None:
+        """The job of an idempotency key."""
+        rows = self._store.read("SELECT * FROM jobs WHERE key = ?", (key,))
+        return self._job(rows[0]) if rows else None
+
+    def list(
+        self,
+        states: Collection[State] = tuple(State),
+        *,
+        client: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        newest_first: bool = False,
+    ) -> Sequence[Job]:
+        """Jobs in these states in the order of the queue, or the newest first; at most ``limit``, after ``offset``."""
+        marks = ", ".join("?" * len(states))
+        whose, order = ("" if client is None else "AND client = ?"), ("DESC" if newest_first else "ASC")
+        rows = self._store.read(
+            f"SELECT * FROM jobs WHERE state IN ({marks}) {whose} ORDER BY position {order} LIMIT ? OFFSET ?",
+            (*(state.value for state in states), *([] if client is None else [client]), limit, offset),
+        )
+        return tuple(self._job(row) for row in rows)
+
+    def counts(self, client: str | None = None) -> Mapping[State, int]:
+        """How many jobs are in each state."""
+        whose = "" if client is None else "WHERE client = ?"
+        rows = self._store.read(
+            f"SELECT state, count(*) AS n FROM jobs {whose} GROUP BY state", [] if client is None else [client]
+        )
+        found = {row["state"]: row["n"] for row in rows}
+        return {state: found.get(state.value, 0) for state in State}
+
+    def move(self, job: str, *, before: str | None = None) -> Job:
+        """Put a waiting job right before another waiting one, or with None at the end.
+
+        Raises:
+            UnknownJobError: there is no such job. JobStateError: one of them does not wait.
+        """
+        with self._store.transaction() as connection:
+            for each in (job, *([] if before is None else [before])):
+                state = State(self._row(each)["state"])
+                if state not in (State.QUEUED, State.PAUSED):
+                    raise JobStateError(f"job {each} is {state.value}; only jobs that wait have a place in the queue.")
+            waiting = "SELECT id, position FROM jobs WHERE state IN ('queued', 'paused') ORDER BY position"
+            rows = connection.execute(waiting).fetchall()
+            order = [row["id"] for row in rows if row["id"] != job]
+            order.insert(len(order) if before in (None, job) else order.index(before), job)
+            if before != job:
+                places = [(row["position"], one) for row, one in zip(rows, order, strict=True)]
+                connection.executemany("UPDATE jobs SET position = ? WHERE id = ?", places)
+                _event(connection, "order", job, None)
+        self._hub.poll()
+        return self.get(job)
+
+    def cancel(self, job: str) -> Job:
+        """End a job that has not ended; if it is running, its worker stops within one sampling step.
+
+        Raises:
+            UnknownJobError: there is none. JobStateError: it has ended already.
+        """
+        return self._moved(job, Move.CANCEL, ended=time.time())
+
+    def pause(self, job: str) -> Job:
+        """Hold a job back. If it is running, its worker saves where it is and stops within one step.
+
+        Raises:
+            UnknownJobError: there is none. JobStateError: it is paused or has ended.
+        """
+        return self._moved(job, Move.PAUSE)
+
+    def resume(self, job: str) -> Job:
+        """Let a paused job go on from where it was, at its old place in the queue.
+
+        Raises:
+            UnknownJobError: there is none. JobStateError: it is not paused.
+        """
+        return self._moved(job, Move.RESUME, interrupted=0)
+
+    def retry(self, job: str) -> Job:
+        """Begin a failed or cancelled job anew, with the same seed.
+
+        Raises:
+            UnknownJobError: there is none. JobStateError: it neither failed nor was cancelled.
+        """
+        return self._moved(job, Move.RETRY, interrupted=0, step=0, steps=0, cause=None, ended=None)
+
+    def forget(self, job: str) -> None:
+        """Drop a job that has ended, with what the queue keeps of it. Pictures in the output folder stay.
+
+        Raises:
+            UnknownJobError: there is none. JobStateError: it has not ended.
+        """
+        with self._pictures_lock:
+            with self._store.transaction() as connection:
+                row = self._row(job)
+                if not State(row["state"]).ended:
+                    raise JobStateError(f"job {job} is {row['state']}; cancel it before it can be forgotten.")
+                connection.execute("DELETE FROM events WHERE job = ?", (job,))
+                connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+                _event(connection, "forgotten", job, None)
+            self._drop_files(row)
+        self._live.pop(job, None)
+        self._hub.poll()
+
+    def hold(self, held: bool) -> None:
+        """Hold the whole queue, or release it: what runs goes on, but nothing new is begun."""
+        with self._store.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO switches VALUES ('held', ?)", (str(int(held)),))
+            _event(connection, "order", "", None)
+        self._hub.poll()
+
+    @property
+    def held(self) -> bool:
+        """Whether the whole queue is held."""
+        return any(row["value"] == "1" for row in self._store.read("SELECT value FROM switches WHERE name = 'held'"))
+
+    def subscribe(
+        self, since: int | None = None, job: str | None = None, wake: Callable[[], None] | None = None
+    ) -> Subscription:
+        """Hear of events.
+
+        Args:
+            since: begin with the stored events after this number: 0 for all, the highest number seen to go on after a
+                lost connection; None for only what comes. Of running jobs the newest progress comes too.
+            job: only this job's.
+            wake: called, from any thread, when there is something to take; it must return at once. For coroutines:
+                ``lambda: loop.call_soon_threadsafe(flag.set)``, and then ``take(0)``.
+        """
+        subscription = self._hub.subscribe(since, job, wake)
+        for each, progress in tuple(self._live.items()):
+            subscription.offer(self._progress_event(each, progress))
+        return subscription
+
+    @property
+    def last_event(self) -> int:
+        """The number of the newest stored event."""
+        return self._hub.last
+
+    def close(self) -> None:
+        """Ends all subscriptions and closes the database."""
+        self._hub.close()
+        self._store.close()
+
+    # What workers call.
+
+    def claim(self) -> Job | None:
+        """Begin the first job that waits and is not held; None when there is none."""
+        with self._store.transaction() as connection:
+            if self.held:
+                return None
+            first = "SELECT * FROM jobs WHERE state = ? ORDER BY position LIMIT 1"
+            row = connection.execute(first, (State.QUEUED.value,)).fetchone()
+            if row is None:
+                return None
+            self._apply(connection, row, Move.START, started=time.time(), attempt=row["attempt"] + 1)
+        self._hub.poll()
+        return self.get(row["id"])
+
+    def current(self, job: Job) -> bool:
+        """Whether a claimed job is still to be drawn: not cancelled, paused or begun anew since."""
+        rows = self._store.read("SELECT state, attempt FROM jobs WHERE id = ?", (job.id,))
+        return bool(rows) and rows[0]["state"] == State.RUNNING.value and rows[0]["attempt"] == job.attempt
+
+    def finish(self, job: Job, pictures: Sequence[Picture]) -> bool:
+        """The claimed job is done. False, and no change, if it is not :meth:`current` any more."""
+        text = records.pictures_text(pictures)
+        return self._end(job, Move.FINISH, ended=time.time(), pictures=text, cause=None)
+
+    def fail(self, job: Job, cause: Cause) -> bool:
+        """The claimed job has failed. False, and no change, if it is not :meth:`current` any more."""
+        return self._end(job, Move.FAIL, ended=time.time(), cause=records.cause_text(cause))
+
+    def interrupt(self, job: Job, *, counted: bool) -> bool:
+        """The claimed job waits again, at its old place. ``counted`` if it may be its own fault."""
+        return self._end(job, Move.INTERRUPT, interrupted=self.interruptions(job) + int(counted))
+
+    def interruptions(self, job: Job) -> int:
+        """How often in a row the job was interrupted without getting any further."""
+        rows = self._store.read("SELECT interrupted FROM jobs WHERE id = ?", (job.id,))
+        return rows[0]["interrupted"] if rows else 0
+
+    def keep(self, job: Job, checkpoint: bytes, step: int, steps: int) -> None:
+        """Store where a claimed job is, whole or not at all; of one that has ended or was begun anew, nothing."""
+        rows = self._store.read("SELECT state, attempt FROM jobs WHERE id = ?", (job.id,))
+        if not rows or State(rows[0]["state"]).ended or rows[0]["attempt"] != job.attempt:
+            return
+        write_whole(self._checkpoints / job.id, checkpoint)
+        with self._store.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET interrupted = 0, step = ?, steps = ? WHERE id = ? AND attempt = ?",
+                (step, steps, job.id, job.attempt),
+            )
+
+    def checkpoint(self, job: Job) -> bytes | None:
+        """What :meth:`keep` stored last."""
+        path = self._checkpoints / job.id
+        return path.read_bytes() if path.exists() else None
+
+    def report(self, job: Job, progress: Progress) -> None:
+        """Tell how far a claimed job is; not stored."""
+        if self.current(job):
+            self._live[job.id] = progress
+            self._hub.tell(self._progress_event(job.id, progress))
+
+    def leftovers(self) -> Sequence[Job]:
+        """Running jobs; to the one process that has the workers, at its start, those that a crash left."""
+        return self.list((State.RUNNING,), limit=1_000_000)
+
+    # The database.
+
+    def _row(self, job: str) -> sqlite3.Row:
+        rows = self._store.read("SELECT * FROM jobs WHERE id = ?", (job,))
+        if not rows:
+            raise UnknownJobError(f"There is no job {job!r}.")
+        return rows[0]
+
+    def _job(self, row: sqlite3.Row) -> Job:
+        return records.job(row, self._pictures, self._live.get(row["id"]))
+
+    def _newer(self, number: int) -> list[Event]:
+        rows = self._store.read("SELECT * FROM events WHERE number > ? ORDER BY number", (number,))
+        return [records.event(row) for row in rows]
+
+    def _progress_event(self, job: str, progress: Progress) -> Event:
+        return Event(number=self._hub.last, kind="progress", job=job, at=time.time(), progress=progress)
+
+    def _check_limit(self, client: str, limit: int | None) -> None:
+        if limit is None:
+            return
+        unfinished = sum(count for state, count in self.counts(client).items() if not state.ended)
+        if unfinished >= limit:
+            raise QueueFullError(
+                f"{unfinished} jobs of yours wait or run, and {limit} are allowed; wait for one to end."
+            )
+
+    def _moved(self, job: str, move: Move, **values: object) -> Job:
+        with self._store.transaction() as connection:
+            state = self._apply(connection, self._row(job), move, **values)
+        self._settle(job, state)
+        return self.get(job)
+
+    def _end(self, job: Job, move: Move, **values: object) -> bool:
+        with self._store.transaction() as connection:
+            if not self.current(job):
+                return False
+            state = self._apply(connection, self._row(job.id), move, **values)
+        self._settle(job.id, state)
+        return True
+
+    def _apply(self, connection: sqlite3.Connection, row: sqlite3.Row, move: Move, **values: object) -> State:
+        state = after(row["id"], State(row["state"]), move)
+        names = "".join(f", {name} = ?" for name in values)
+        connection.execute(f"UPDATE jobs SET state = ?{names} WHERE id = ?", (state.value, *values.values(), row["id"]))
+        _event(connection, "state", row["id"], state)
+        return state
+
+    def _settle(self, job: str, state: State) -> None:
+        """After a move: what a job that does not run any more leaves behind is put away."""
+        if state is not State.RUNNING:
+            self._live.pop(job, None)
+        if state.ended:
+            (self._checkpoints / job).unlink(missing_ok=True)
+        self._hub.poll()
+
+    def _drop_files(self, row: sqlite3.Row) -> None:
+        for picture in (self.folder / "results").glob(f"{row['id']}-*"):
+            picture.unlink(missing_ok=True)
+        for name in wire.named_pictures(row["request"]):
+            if not self._store.read("SELECT 1 FROM jobs WHERE instr(request, ?) LIMIT 1", (name,)):
+                (self._pictures / name).unlink(missing_ok=True)
+
+
+def _event(connection: sqlite3.Connection, kind: str, job: str, state: State | None) -> None:
+    connection.execute(
+        "INSERT INTO events (kind, job, at, state) VALUES (?, ?, ?, ?)",
+        (kind, job, time.time(), None if state is None else state.value),
+    )
