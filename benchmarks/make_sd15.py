@@ -21,7 +21,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, logging
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from checkpoints import write_folder, write_ldm
 
-from sfumato.families import sd1, tokens
+from sfumato.families import tokens
+from sfumato.families.configs import unet_config
 from sfumato.weights.keymaps import ldm
 
 NAME = "sd15-random"
@@ -35,7 +36,7 @@ def networks(seed: int) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextMo
     """Stable Diffusion 1.5's three networks in float16."""
     torch.manual_seed(seed)
     torch.set_default_dtype(torch.float32)
-    unet = UNet2DConditionModel(**sd1.unet_config(UNET)).half()
+    unet = UNet2DConditionModel(**unet_config(UNET)).half()
     coder = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,

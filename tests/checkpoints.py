@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from sfumato.families.sd1 import groups_of
+from sfumato.families.configs import groups_of
 from sfumato.weights.keymaps import ldm, ldm_names
 
 

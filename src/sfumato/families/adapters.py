@@ -18,7 +18,7 @@ from sfumato.weights.lora import Lora, read_lora
 
 #: Files that were read and are kept; they are mapped, and take memory only where they are in use.
 KEPT = 16
-#: Networks that Stable Diffusion 1 does not have, and the families that do.
+#: Networks that not every model has, and the families that do.
 _OTHERS = {"text_encoder_2": "Stable Diffusion XL", "text_encoder_3": "Stable Diffusion 3", "transformer": "Flux"}
 _Plan = dict[str, dict[str, list[Branch]]]
 
@@ -50,7 +50,7 @@ class Adapters:
     """What is on a model's networks. A file is read once, and again when it has changed."""
 
     def __init__(self, networks: Networks) -> None:
-        self._networks = networks
+        self._parts: dict[str, Any] = {"unet": networks.unet, **{one.name: one.network for one in networks.readers}}
         self._files: OrderedDict[Hashable, Lora] = OrderedDict()
         self._on: tuple[Hashable, ...] = ()
         self._attached: list[Attachment] = []
@@ -72,12 +72,13 @@ class Adapters:
         try:
             for network, branches in plan.items():
                 if branches:
-                    self._attached.append(Attachment(getattr(self._networks, network), branches))
+                    self._attached.append(Attachment(self._parts[network], branches))
         except BaseException:
             self._take_off()
             raise
         self._on = on
-        self.reading = tuple((mark, text) for mark, _, text in on) if plan["text_encoder"] else ()
+        reads = any(branches for network, branches in plan.items() if network != "unet")
+        self.reading = tuple((mark, text) for mark, _, text in on) if reads else ()
 
     def _take_off(self) -> None:
         for attachment in reversed(self._attached):
@@ -95,12 +96,11 @@ class Adapters:
 
     def _plan(self, files: Sequence[Lora], wishes: Sequence[Wish]) -> _Plan:
         """Each network's branches by the layers' paths; those that count nothing are left out."""
-        plan: _Plan = {"unet": {}, "text_encoder": {}}
-        places = {network: Places(network, getattr(self._networks, network)) for network in plan}
+        plan: _Plan = {network: {} for network in self._parts}
+        places = {name: Places(name, network) for name, network in self._parts.items()}
         for lora, wish in zip(files, wishes, strict=True):
-            strengths = {"unet": wish.unet, "text_encoder": wish.text}
             for (network, path), branch in fit(lora, places).items():
-                if scale := branch.scale * strengths[network]:
+                if scale := branch.scale * (wish.unet if network == "unet" else wish.text):
                     plan[network].setdefault(path, []).append(Branch(branch.down, branch.up, scale))
         return plan
 
@@ -115,7 +115,7 @@ class Places:
             full = path if kind == "unet" or path.startswith("text_model.") else f"text_model.{path}"
             for name in (path, full):
                 self.paths[name] = self.paths[name.replace(".", "_")] = path
-        if kind == "unet" and isinstance(network.config.layers_per_block, int):
+        if kind == "unet" and isinstance(network.config.get("layers_per_block"), int):
             for path, old in ldm_names.modules(self.sizes, ldm.configured_shape(network.config)).items():
                 self.paths[old] = self.paths[old.replace(".", "_")] = path
 
@@ -138,7 +138,8 @@ def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Branc
             fitted[network, path] = branch
     if lost:
         networks = {network for network, _ in lora.branches}
-        others = [f" (it looks like one for {family})" for name, family in _OTHERS.items() if name in networks]
+        foreign = networks - places.keys()
+        others = [f" (it looks like one for {family})" for name, family in _OTHERS.items() if name in foreign]
         raise CheckpointError(
             f"{lora.path}: is not made for this model{''.join(others[:1])}: {len(lost)} of its "
             f"{len(lora.branches)} branches fit no layer, such as {'; '.join(lost[:2])}"

@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sfumato.errors import CheckpointError
 from sfumato.families.base import Beside, Networks, Reader, Spec
+from sfumato.families.sized import WordsAndSize
 
 #: Options of a UNet that need more input than latents, a time and words, and the values that do not.
 _PLAIN: Mapping[str, tuple[str | None, ...]] = {
-    "addition_embed_type": (None, "text"),
+    "addition_embed_type": (None, "text", "text_time"),
     "class_embed_type": (None,),
     "encoder_hid_dim_type": (None,),
     "time_cond_proj_dim": (None,),
@@ -24,7 +25,8 @@ _PLAIN: Mapping[str, tuple[str | None, ...]] = {
 #: In a configuration, but said of the file and not of the network.
 _NOTES = ("architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path")
 #: In some files beside the text encoder proper: position numbers, and what only images need.
-_TEXT_EXTRAS = ("position_ids", "text_projection.weight", "logit_scale")
+PROJECTION = "text_projection.weight"
+_TEXT_EXTRAS = ("position_ids", PROJECTION, "logit_scale")
 
 
 def build(make: Callable[[], Any], path: Path) -> Any:
@@ -67,16 +69,29 @@ def fill(
 
 
 def fill_text(
-    config: Mapping[str, Any], tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
+    config: Mapping[str, Any],
+    tensors: dict[str, Tensor],
+    dtype: torch.dtype,
+    device: torch.device,
+    path: Path,
+    *,
+    projected: bool = False,
 ) -> nn.Module:
-    """CLIP's text encoder; its names' ``text_model.`` comes and goes with files and with transformers' versions."""
+    """CLIP's text encoder; its names' ``text_model.`` comes and goes with files and with transformers' versions.
+
+    Args:
+        projected: with the projection of the text as a whole.
+    """
     known = {k: v for k, v in config.items() if k not in _NOTES}
-    model = build(lambda: CLIPTextModel(CLIPTextConfig(**known)), path)
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    model = build(lambda: kind(CLIPTextConfig(**known)), path)
     prefix = "text_model." if any(n.startswith("text_model.") for n in model.state_dict()) else ""
     named = {}
     for name in list(tensors):
         tensor = tensors.pop(name)
-        if not name.endswith(_TEXT_EXTRAS):
+        if projected and name == PROJECTION:
+            named[name] = tensor
+        elif not name.endswith(_TEXT_EXTRAS):
             named[prefix + name.removeprefix("text_model.")] = tensor
     return fill(model, named, dtype, device, path)
 
@@ -100,6 +115,8 @@ def check_fit(networks: Networks, path: Path) -> Networks:
             f"{path}: its UNet takes {unet.in_channels} channels and a latent has {spec.latent_channels}{depth}; "
             "such a model is of no family that is known"
         )
+    if (unet.get("addition_embed_type") == "text_time") != isinstance(networks.conditioner, WordsAndSize):
+        raise CheckpointError(f"{path}: its UNet and its text encoders are not of one family")
     for option, plain in _PLAIN.items():
         if (value := getattr(unet, option, None)) not in plain:
             raise CheckpointError(f"{path}: its UNet's {option} is {value!r}, which is of no family that is known")

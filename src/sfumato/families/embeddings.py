@@ -17,6 +17,8 @@ from sfumato.weights.source import TensorSource
 
 #: Vectors have numbers from here on, above every vocabulary.
 FIRST = 1 << 24
+#: What files with vectors for several text encoders call them.
+_SEVERAL = ("clip_l", "clip_g")
 #: As many as the text encoder reads at a time.
 MOST = 75
 
@@ -37,17 +39,22 @@ class Embeddings:
     vectors: dict[str, Tensor] = field(default_factory=dict)
     _files: dict[str, Path] = field(default_factory=dict)
     _width: int = 0
+    _key: str = ""
     #: Every word's file as it was when it became known: another when a word's meaning is.
     known: tuple[Hashable, ...] = ()
 
-    def know(self, files: Mapping[str, Path], width: int) -> None:
-        """Know exactly these words, with vectors that are ``width`` numbers long. Changed files are read anew."""
+    def know(self, files: Mapping[str, Path], width: int, key: str = "") -> None:
+        """Know exactly these words, with vectors that are ``width`` numbers long. Changed files are read anew.
+
+        Args:
+            key: what files with vectors for several text encoders call this one's.
+        """
         known = tuple((name, stamp(path)) for name, path in files.items())
         if known == self.known:
             return
         same = {name for name, _ in set(known) & set(self.known)}
         self.vectors = {name: vectors for name, vectors in self.vectors.items() if name in same}
-        self._files, self._width, self.known = dict(files), width, known
+        self._files, self._width, self._key, self.known = dict(files), width, key, known
 
     def groups(self, tokenizer: Tokenizer, text: str) -> Iterator[tuple[int, ...]]:
         """The text's tokens one by one, and in the place of each word of one's own the numbers of its vectors.
@@ -66,7 +73,7 @@ class Embeddings:
 
     def _numbers(self, word: str) -> tuple[int, ...]:
         if word not in self.vectors:
-            self.vectors[word] = read_embedding(self._files[word], self._width)
+            self.vectors[word] = read_embedding(self._files[word], self._width, self._key)
         before = list(self.vectors).index(word)
         first = FIRST + sum(len(vectors) for vectors in list(self.vectors.values())[:before])
         return tuple(range(first, first + len(self.vectors[word])))
@@ -92,17 +99,22 @@ class Embeddings:
             handle.remove()
 
 
-def read_embedding(path: Path, width: int) -> Tensor:
+def read_embedding(path: Path, width: int, key: str = "") -> Tensor:
     """The vectors (k, D) of a ``.safetensors`` file: ``emb_params`` as web UIs write, or the one tensor that it has.
+
+    Args:
+        key: the tensor's name in files with vectors for several text encoders, such as ``clip_g``.
 
     Raises:
         CheckpointError: it has other tensors, vectors for another model, or too many of them.
     """
     source = TensorSource(path)
     names = source.names()
-    name = "emb_params" if "emb_params" in names else names[0] if len(names) == 1 else None
+    name = key if key in names else "emb_params" if "emb_params" in names else names[0] if len(names) == 1 else None
     if name is None:
         raise CheckpointError(f"{path}: is no embedding: it has {', '.join(names[:3])} and not emb_params")
+    if len({source.header.tensors[n].shape[:1] for n in _SEVERAL if n in names}) > 1:
+        raise CheckpointError(f"{path}: is no embedding: it has more vectors for one text encoder than for another")
     vectors = source.get(name).float()
     vectors = vectors[None] if vectors.ndim == 1 else vectors
     if vectors.ndim != 2 or not 1 <= len(vectors) <= MOST:

@@ -15,20 +15,31 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from sfumato.errors import CheckpointError, nearest
-from sfumato.families import tokens
+from sfumato.families import sized, tokens
 from sfumato.families.base import Networks, Spec
 from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
 from sfumato.families.text import ClipReader
 from sfumato.sampling.noise_schedule import KINDS
 from sfumato.weights.source import open_part
 
-#: Pipelines that have these three networks and no more.
-PIPELINES = (
-    "StableDiffusionPipeline",
-    "StableDiffusionImg2ImgPipeline",
-    "StableDiffusionInpaintPipeline",
-    "StableDiffusionInstructPix2PixPipeline",
-)
+#: Pipelines that have these networks and no more, by the family that they are of; the nearest is first.
+PIPELINES: Mapping[str, str] = {
+    "StableDiffusionPipeline": "sd1",
+    "StableDiffusionImg2ImgPipeline": "sd1",
+    "StableDiffusionInpaintPipeline": "sd1",
+    "StableDiffusionInstructPix2PixPipeline": "sd1",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionXLImg2ImgPipeline": "sdxl",
+    "StableDiffusionXLInpaintPipeline": "sdxl",
+    "StableDiffusionXLInstructPix2PixPipeline": "sdxl",
+}
+#: The text encoders, by family: the same pipelines draw with Stable Diffusion 1 and 2, with the base and the refiner.
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "sd1": ("text_encoder",),
+    "sd2": ("text_encoder",),
+    "sdxl": ("text_encoder", "text_encoder_2"),
+    "sdxl-refiner": ("text_encoder_2",),
+}
 #: Our addition to the layout, optional: what suits the model.
 RECOMMENDED = "recommended.json"
 _UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -40,34 +51,54 @@ _OLD_NAME = re.compile(rf"(?<=attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.(
 
 
 def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
-    """Load the folder's three networks, its tokenizer, and what its scheduler says of the training.
+    """Load the folder's networks, its tokenizers, and what its scheduler says of the training.
 
     Args:
-        dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
+        dtype: for text encoders and UNet. vae_dtype: for the autoencoder.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
-    check_index(path)
-    parts = {part: path / part for part in ("unet", "vae", "text_encoder")}
-    configs = {part: _read_json(folder / "config.json") for part, folder in parts.items()}
+    family = family_of(path)
+    parts = {part: path / part for part in ("unet", "vae")}
+    configs = {part: read_json(folder / "config.json") for part, folder in parts.items()}
     unet_kind = _class_of(configs["unet"], _UNETS, parts["unet"])
     vae_kind = _class_of(configs["vae"], _VAES, parts["vae"])
-    if (kind := configs["text_encoder"].get("model_type", "clip_text_model")) != "clip_text_model":
-        raise CheckpointError(f"{parts['text_encoder']}: a {kind} is of no family that is known; nearest: sd1")
     unet = build(lambda: unet_kind.from_config(configs["unet"]), parts["unet"])
     vae = build(lambda: vae_kind.from_config(configs["vae"]), parts["vae"])
-    spec = _spec(path, unet.config, vae.config)
-    tokenizer = tokens.from_folder(path / "tokenizer")
+    spec = _spec(family, path, unet.config, vae.config)
+    readers = tuple(_reader(family, path, name, dtype, device) for name in _TEXTS[family])
     unet = fill(unet, _tensors(parts["unet"]), dtype, device, parts["unet"])
     vae = fill(vae, _tensors(parts["vae"]), vae_dtype, device, parts["vae"])
-    text_tensors = _tensors(parts["text_encoder"])
-    text = fill_text(configs["text_encoder"], text_tensors, dtype, device, parts["text_encoder"])
-    return check_fit(Networks(spec, (ClipReader(tokenizer, text),), unet, vae, device), path)
+    networks = Networks(spec, readers, unet, vae, device)
+    if configs["unet"].get("addition_embed_type") == "text_time":
+        networks.conditioner = _sized(path, networks.unet.config, readers[-1])
+    return check_fit(networks, path)
 
 
-def check_index(path: Path) -> None:
-    """Refuse a folder that is not a model, or a model of another family.
+def _reader(family: str, path: Path, name: str, dtype: torch.dtype, device: torch.device) -> ClipReader:
+    folder, second = path / name, name == "text_encoder_2"
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type", "clip_text_model")
+    if kind != "clip_text_model":
+        raise CheckpointError(f"{folder}: a {kind} is of no family that is known; nearest: sd1")
+    pad = "!" if second or family == "sd2" else tokens.EOS
+    tokenizer = tokens.from_folder(path / name.replace("text_encoder", "tokenizer"), pad)
+    network = fill_text(config, _tensors(folder), dtype, device, folder, projected=second)
+    if family.startswith("sdxl"):
+        return sized.reader(name, network, tokenizer)
+    return ClipReader(tokenizer, network, skips=family == "sd1")
+
+
+def _sized(path: Path, unet: Any, last: ClipReader) -> sized.WordsAndSize:
+    """By the widths, whether the UNet takes a score; of the index, what an empty negative prompt is."""
+    numbers = unet.projection_class_embeddings_input_dim - last.network.config.projection_dim
+    zero_empty = read_json(path / "model_index.json").get("force_zeros_for_empty_prompt", True)
+    return sized.WordsAndSize(bool(zero_empty), scored=numbers == 5 * unet.addition_time_embed_dim)
+
+
+def family_of(path: Path) -> str:
+    """The family of a model's folder.
 
     Raises:
         CheckpointError: it has no ``model_index.json``, or one that names another pipeline.
@@ -77,11 +108,16 @@ def check_index(path: Path) -> None:
             f"{path}: not a diffusers model: it has no model_index.json; "
             "give a folder that has one, or a .safetensors file"
         )
-    name = _read_json(path / "model_index.json").get("_class_name")
-    if name is not None and name not in PIPELINES:
+    nearest_one = next(iter(PIPELINES))
+    name = read_json(path / "model_index.json").get("_class_name", nearest_one)
+    if name not in PIPELINES:
         raise CheckpointError(
-            f"{path}: of no family that is known: its model_index.json names {name}; nearest: sd1 ({PIPELINES[0]})"
+            f"{path}: of no family that is known: its model_index.json names {name}; nearest: sd1 ({nearest_one})"
         )
+    if PIPELINES[name] == "sdxl":
+        return "sdxl" if (path / "text_encoder").is_dir() else "sdxl-refiner"
+    activation = read_json(path / "text_encoder" / "config.json").get("hidden_act", "quick_gelu")
+    return "sd2" if activation == "gelu" else "sd1"
 
 
 def _class_of(config: Mapping[str, Any], known: Mapping[str, Any], folder: Path) -> Any:
@@ -96,16 +132,16 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     return {_OLD_NAME.sub(lambda m: _OLD_ATTENTION[m[1]], name): source.get(name) for name in source}
 
 
-def _spec(path: Path, unet: Any, vae: Any) -> Spec:
-    scheduler = _read_json(path / "scheduler" / "scheduler_config.json")
+def _spec(family: str, path: Path, unet: Any, vae: Any) -> Spec:
+    scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     levels = vae.get("encoder_block_out_channels") or vae.block_out_channels
     factor = 2 ** (len(levels) - 1)
     _check_scheduler(scheduler, path / "scheduler" / "scheduler_config.json")
-    defaults = Spec(name="sd1")
+    defaults = Spec(name=family)
     start, end, kind, count = defaults.betas
     scale = vae.get("scaling_factor")
     return Spec(
-        name="sd1",
+        name=family,
         prediction=scheduler.get("prediction_type", defaults.prediction),
         beside=beside_of(unet.in_channels, vae.latent_channels),
         latent_channels=vae.latent_channels,
@@ -139,7 +175,7 @@ def recommended(path: Path) -> dict[str, Any]:
         CheckpointError: it can't be read.
     """
     file = path / RECOMMENDED
-    return _read_json(file) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}
 
 
 def _recommended(path: Path, key: str, default: float, most: float) -> float:
@@ -166,7 +202,12 @@ def _check_scheduler(config: Mapping[str, Any], path: Path) -> None:
             raise CheckpointError(f"{path}: {key}: a model with {what} can't be drawn with yet")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file's keys and values.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from sfumato.errors import CheckpointError
-from sfumato.families import folder, sd1
+from sfumato.families import folder, sd1, sd2, sdxl
 from sfumato.families.base import Networks
+from sfumato.families.ldm_file import describe, marks_missing
 from sfumato.weights.header import Header
 from sfumato.weights.source import open_any, open_part
 
@@ -20,22 +21,26 @@ from sfumato.weights.source import open_any, open_part
 class Family:
     """How a family is known and loaded.
 
-    ``missing`` gives the marks that a header lacks, none if it is of the family; ``describe`` puts them in words.
+    ``marks`` are tensors that all its files have, of a tuple one; see :func:`sfumato.families.ldm_file.marks_missing`.
     """
 
-    missing: Callable[[Header], list[str]]
-    describe: Callable[[list[str]], str]
+    marks: Sequence[str | tuple[str, ...]]
     load: Callable[[Path, torch.dtype, torch.dtype, torch.device], Networks]
 
 
-FAMILIES: Mapping[str, Family] = {"sd1": Family(sd1.missing, sd1.describe, sd1.load)}
+FAMILIES: Mapping[str, Family] = {
+    "sd1": Family(sd1.MARKS, sd1.load),
+    "sd2": Family(sd2.MARKS, sd2.load),
+    "sdxl": Family(sdxl.MARKS, sdxl.load),
+    "sdxl-refiner": Family(sdxl.REFINER_MARKS, sdxl.load_refiner),
+}
 
 #: What else a file may be, by a name that its tensors have; the first that is found says it.
 _OTHERS: Mapping[str, str] = {
     r"lora_(down|up|A|B)\b|\.lora\.|\.(hada|lokr)_w": "a LoRA, which changes a model and is none by itself",
     r"^control_model\.|^input_hint_block\.|^controlnet_": "a ControlNet, which steers a model and is none by itself",
-    r"^conditioner\.embedders\.": "Stable Diffusion XL",
-    r"^cond_stage_model\.model\.": "Stable Diffusion 2",
+    r"^conditioner\.embedders\.": "a part of Stable Diffusion XL",
+    r"^cond_stage_model\.model\.": "a part of Stable Diffusion 2",
     r"\bjoint_blocks\.": "Stable Diffusion 3",
     r"\bdouble_blocks\.": "Flux",
     r"^(down_blocks|text_model|mid_block)\.": "one part of a diffusers folder; give the folder that it lies in",
@@ -52,16 +57,15 @@ def identify(path: Path) -> tuple[str, Header]:
         CheckpointError: damaged, or of no known family; the message names the nearest and what is missing.
     """
     if path.is_dir():
-        folder.check_index(path)
-        return "sd1", open_part(path / "unet").header
+        return folder.family_of(path), open_part(path / "unet").header
     header = open_any(path).header
-    lacking = {name: family.missing(header) for name, family in FAMILIES.items()}
-    best = min(lacking, key=lambda name: len(lacking[name]))
+    lacking = {name: marks_missing(family.marks, header) for name, family in FAMILIES.items()}
+    best = min(lacking, key=lambda name: (len(lacking[name]) - len(FAMILIES[name].marks), len(lacking[name])))
     if lacking[best]:
         what = _other(header)
         raise CheckpointError(
             f"{path}: of no family that is known{what and f' (it looks like {what})'}; "
-            f"nearest: {FAMILIES[best].describe(lacking[best])}"
+            f"nearest: {describe(best, FAMILIES[best].marks, lacking[best])}"
         )
     return best, header
 

@@ -88,7 +88,7 @@ class ClipReader:
 
     def know(self, words: Mapping[str, Path]) -> None:
         """Have these embeddings at hand, and no others."""
-        self.embeddings.know(words, self.network.config.hidden_size)
+        self.embeddings.know(words, self.network.config.hidden_size, self.key)
 
     def read(self, segments: Segments, clip_skip: int, device: torch.device) -> Encoding:
         """Weighted text to (1, 77 k, D) in the text encoder's type, for k chunks; with a projection also pooled (1, P).

@@ -75,18 +75,29 @@ class ClipTokenizer:
         self._tokenizer.model.save(str(folder))
 
 
+def clip(pad: str = EOS) -> ClipTokenizer:
+    """OpenAI's CLIP vocabulary: 512 byte symbols, 48,894 merges, start and end.
+
+    Args:
+        pad: what fills a text; OpenCLIP's models have ``"!"``, whose id is 0.
+    """
+    return _clip(pad)
+
+
 @functools.cache
-def clip() -> ClipTokenizer:
-    """OpenAI's CLIP vocabulary: 512 byte symbols, 48,894 merges, start and end."""
+def _clip(pad: str) -> ClipTokenizer:
     lines = gzip.decompress(_VOCABULARY.read_bytes()).decode().split("\n")
     merges = [(a, b) for a, _, b in (line.partition(" ") for line in lines[1 : _CLIP_MERGES + 1])]
     letters = _byte_symbols()
     tokens = [*letters, *(s + "</w>" for s in letters), *(a + b for a, b in merges), BOS, EOS]
-    return ClipTokenizer({token: index for index, token in enumerate(tokens)}, merges)
+    return ClipTokenizer({token: index for index, token in enumerate(tokens)}, merges, Special(pad=pad))
 
 
-def from_folder(folder: Path) -> ClipTokenizer:
+def from_folder(folder: Path, pad: str = EOS) -> ClipTokenizer:
     """A model's own ``vocab.json`` and ``merges.txt``, or the same two inside its ``tokenizer.json``; else CLIP's.
+
+    Args:
+        pad: what fills a text where the folder has no vocabulary.
 
     Raises:
         CheckpointError: the files are damaged or do not belong together.
@@ -102,7 +113,7 @@ def from_folder(folder: Path) -> ClipTokenizer:
             vocabulary = model["vocab"]
             merges = [m.split() if isinstance(m, str) else m for m in model["merges"]]
         else:
-            return clip()
+            return clip(pad)
         pairs = [(a, b) for a, b in merges]
         if unknown := {piece for a, b in pairs for piece in (a, b, a + b)} - vocabulary.keys():
             raise ValueError(f"{len(unknown)} pieces of merges are not in the vocabulary")

@@ -261,6 +261,12 @@ def load_networks(
     held = torch.float32 if settings.what.method == "full" else dtype
     with memory.worded_exhaustion(f"the model {base.name}"):
         networks = registry.load(base, held, choose("autocast", facts).vae_dtype, device)
+    if networks.spec.name != "sd1" or networks.spec.beside:
+        raise RequestError(
+            f"{base.name} is of the family {networks.spec.name}"
+            f"{', made for more than words' if networks.spec.beside else ''}; only Stable Diffusion 1 models that "
+            "draw from words can be trained yet."
+        )
     if facts.kind != "mps":
         networks.unet.to(memory_format=torch.channels_last)
         networks.vae.to(memory_format=torch.channels_last)

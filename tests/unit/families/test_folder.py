@@ -273,7 +273,7 @@ def test_a_unet_that_takes_more_than_the_latent(tmp_path, networks, name, channe
     _assert_same(loaded, unet, *networks[1:])
 
 
-@pytest.mark.parametrize("name", ["StableDiffusionXLPipeline", "FluxPipeline"])
+@pytest.mark.parametrize("name", ["StableVideoDiffusionPipeline", "FluxPipeline"])
 def test_a_folder_of_another_family(path, name):
     (path / "model_index.json").write_text(json.dumps({"_class_name": name}))
 

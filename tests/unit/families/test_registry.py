@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from checkpoints import make_networks, write_folder, write_ldm
+from family_models import make_refiner, make_sd2, make_sdxl, write_file
 
 from sfumato.errors import CheckpointError
 from sfumato.families import registry
@@ -51,8 +52,8 @@ def test_every_family_loads_what_it_knows(tmp_path, path, networks):
         ("unet.down_blocks.0.attentions.0.to_q.lora_A.weight", "a LoRA"),
         ("lora_unet_mid.hada_w1_a", "a LoRA"),
         ("control_model.input_hint_block.0.weight", "a ControlNet"),
-        ("conditioner.embedders.1.model.ln_final.weight", "Stable Diffusion XL"),
-        ("cond_stage_model.model.ln_final.weight", "Stable Diffusion 2"),
+        ("conditioner.embedders.1.model.ln_final.weight", "a part of Stable Diffusion XL"),
+        ("cond_stage_model.model.ln_final.weight", "a part of Stable Diffusion 2"),
         ("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3"),
         ("double_blocks.0.img_attn.qkv.weight", "Flux"),
         ("down_blocks.0.resnets.0.conv1.weight", "one part of a diffusers folder"),
@@ -65,7 +66,7 @@ def test_every_family_loads_what_it_knows(tmp_path, path, networks):
 def test_a_file_of_another_kind_is_told_what_it_is(tmp_path, name, what):
     save_file({name: torch.zeros(2)}, tmp_path / "x.safetensors")
 
-    message = rf"x\.safetensors: of no family that is known \(it looks like .*{what}.*\); nearest: sd1, of whose"
+    message = rf"x\.safetensors: of no family that is known \(it looks like .*{what}.*\); nearest: sd\S+, of whose"
     for read in (registry.identify, lambda path: registry.load(path, F32, F32, CPU)):
         with pytest.raises(CheckpointError, match=message) as caught:
             read(tmp_path / "x.safetensors")
@@ -79,6 +80,23 @@ def test_a_file_of_no_kind_names_the_nearest_and_what_it_lacks(tmp_path, tensors
     message = r"of no family that is known; nearest: sd1, of whose 6 marks 6 are missing: model\.diffusion_model"
     with pytest.raises(CheckpointError, match=message):
         registry.identify(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("make", "family", "gone"),
+    [
+        (make_sd2, "sd2", "first_stage_model."),
+        (make_sdxl, "sdxl", "first_stage_model."),
+        (make_sdxl, "sdxl", "cond"),
+        (make_refiner, "sdxl-refiner", "first_stage_model."),
+    ],
+)
+def test_a_file_without_a_part_names_its_family_and_what_it_lacks(tmp_path, make, family, gone):
+    path = write_file(tmp_path / "m.safetensors", make())
+    save_file({n: t for n, t in load_file(path).items() if not n.startswith(gone)}, path)
+
+    with pytest.raises(CheckpointError, match=rf"nearest: {family}, of whose [78] marks 2 are missing: .*{gone}"):
+        registry.identify(path)
 
 
 @pytest.mark.parametrize(("name", "content"), [("cut.safetensors", b"\x08"), ("page.safetensors", b"<!doctype>")])

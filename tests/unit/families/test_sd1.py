@@ -15,7 +15,7 @@ from checkpoints import make_networks, write_ldm
 
 from sfumato.errors import CheckpointError
 from sfumato.families import sd1
-from sfumato.families.sd1 import groups_of
+from sfumato.families.configs import groups_of
 
 SHAPES = [
     {},

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1 in the original LDM layout: hyperparameters from tensor shapes, and diffusers' names.
+"""UNets and autoencoders in the original LDM layout: hyperparameters from tensor shapes, and diffusers' names.
 
 LDM numbers its UNet's blocks in one row, diffusers by level; both are walked here side by side.
 """
@@ -29,6 +29,8 @@ RESNET = {
 _UNET_ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
@@ -40,22 +42,32 @@ _UNET_ENDS = {
 
 @dataclass(frozen=True)
 class UNetShape:
-    """What the UNet's tensors tell: output channels and attention by level, blocks a level, sizes at the doors."""
+    """What the UNet's tensors tell: output channels and attention by level, blocks a level, sizes at the doors.
+
+    Attributes:
+        depth: transformer blocks in a row; if not everywhere as many, by level, the last being the middle's too.
+        vector: numbers that are added to the time beside the words; 0 if none are.
+    """
 
     channels: tuple[int, ...]
     attention: tuple[bool, ...]
     layers: int
-    depth: int
+    depth: int | tuple[int, ...]
     in_channels: int
     out_channels: int
     context: int
     linear_projection: bool
+    vector: int = 0
 
 
 def unet_shape(tensors: Tensors) -> UNetShape:
-    """Read the hyperparameters from the shapes of the input blocks."""
+    """Read the hyperparameters from the shapes of the input blocks.
+
+    Raises:
+        KeyError: a tensor is missing. IndexError, ValueError: one has a shape that no UNet of LDM's has.
+    """
     channels: list[int] = []
-    attention: list[bool] = []
+    depths: list[int] = []
     counts = [0]
     blocks = _numbers(tensors, UNET + "input_blocks.")
     for block in blocks[1:]:
@@ -66,18 +78,29 @@ def unet_shape(tensors: Tensors) -> UNetShape:
         counts[-1] += 1
         if counts[-1] == 1:
             channels.append(tensors[name + "0.in_layers.2.weight"].shape[0])
-            attention.append(name + "1.proj_in.weight" in tensors)
+            depths.append(len(_numbers(tensors, name + "1.transformer_blocks.")))
     middle = UNET + "middle_block.1."
+    vector = tensors.get(UNET + "label_emb.0.0.weight")
     return UNetShape(
         channels=tuple(channels),
-        attention=tuple(attention),
+        attention=tuple(depth > 0 for depth in depths),
         layers=counts[0],
-        depth=len(_numbers(tensors, middle + "transformer_blocks.")),
+        depth=_depth(depths, len(_numbers(tensors, middle + "transformer_blocks."))),
         in_channels=tensors[UNET + "input_blocks.0.0.weight"].shape[1],
         out_channels=tensors[UNET + "out.2.weight"].shape[0],
         context=tensors[middle + "transformer_blocks.0.attn2.to_k.weight"].shape[1],
         linear_projection=len(tensors[middle + "proj_in.weight"].shape) == 2,
+        vector=vector.shape[1] if vector else 0,
     )
+
+
+def _depth(levels: list[int], middle: int) -> int | tuple[int, ...]:
+    """One number if all that attend are as deep; else one a level, the last being the middle's too."""
+    if {depth for depth in levels if depth} <= {middle}:
+        return middle
+    if levels[-1] not in (0, middle):
+        raise ValueError(f"{levels[-1]} transformer blocks in the last level and {middle} in the middle")
+    return (*(depth or 1 for depth in levels[:-1]), middle)
 
 
 def configured_shape(config: Mapping[str, Any]) -> UNetShape:
@@ -86,12 +109,17 @@ def configured_shape(config: Mapping[str, Any]) -> UNetShape:
         channels=tuple(config["block_out_channels"]),
         attention=tuple("CrossAttn" in name for name in config["down_block_types"]),
         layers=config["layers_per_block"],
-        depth=config.get("transformer_layers_per_block", 1),
+        depth=_plain_depth(config.get("transformer_layers_per_block", 1)),
         in_channels=config["in_channels"],
         out_channels=config["out_channels"],
         context=config["cross_attention_dim"],
         linear_projection=config.get("use_linear_projection", False),
+        vector=config.get("projection_class_embeddings_input_dim") or 0,
     )
+
+
+def _plain_depth(depth: int | list[int] | tuple[int, ...]) -> int | tuple[int, ...]:
+    return depth if isinstance(depth, int) else tuple(depth)
 
 
 def unet_names(tensors: Tensors, shape: UNetShape) -> dict[str, str]:
@@ -153,11 +181,12 @@ def _rename_unet(name: str, places: Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True)
 class VaeShape:
-    """What the autoencoder's tensors tell."""
+    """What the autoencoder's tensors tell; ``quantized``: it has the layers around the latent."""
 
     channels: tuple[int, ...]
     layers: int
     latent_channels: int
+    quantized: bool = True
 
 
 def vae_shape(tensors: Tensors) -> VaeShape:
@@ -168,6 +197,7 @@ def vae_shape(tensors: Tensors) -> VaeShape:
         channels=tuple(tensors[f"{VAE}encoder.down.{k}.block.0.conv1.weight"].shape[0] for k in levels),
         layers=len(_numbers(tensors, first)),
         latent_channels=tensors[VAE + "decoder.conv_in.weight"].shape[1],
+        quantized=VAE + "post_quant_conv.weight" in tensors,
     )
 
 

@@ -1,0 +1,156 @@
+"""One file in the LDM layout: its networks, whichever family's, from what its tensors tell.
+
+Networks are built on the ``meta`` device, where they take no memory, and filled with the file's own mapped tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+
+from sfumato.errors import CheckpointError
+from sfumato.families import configs
+from sfumato.families.build import build, fill, fill_text
+from sfumato.weights.header import Header
+from sfumato.weights.keymaps import clip, ldm
+from sfumato.weights.source import open_any
+
+#: What a file may carry beside the networks: noise tables, training leftovers, marks.
+IGNORED = (
+    "model_ema.", "loss.", "log", "betas", "alphas_", "sqrt_", "posterior_", "lvlb_", "scale_factor", "denoiser.",
+    "cond_stage_model.logit_scale", "cond_stage_model.text_projection", "v_pred", "ztsnr",
+)  # fmt: skip
+#: The metadata's word for the size of the pictures that the model was trained on.
+_RESOLUTION = "modelspec.resolution"
+
+
+def marks_missing(marks: Iterable[str | tuple[str, ...]], header: Header) -> list[str]:
+    """Which marks of a family a file lacks; of a tuple one is enough, and the first is named."""
+    lacking = []
+    for mark in marks:
+        names = (mark,) if isinstance(mark, str) else mark
+        if not any(name in header.tensors for name in names):
+            lacking.append(names[0])
+    return lacking
+
+
+def describe(family: str, marks: Sequence[Any], lacking: Sequence[str]) -> str:
+    """The family as the nearest one, and what a file lacks of it: part of a message."""
+    return f"{family}, of whose {len(marks)} marks {len(lacking)} are missing: {', '.join(lacking[:4])}"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text encoder in the file: its shape, and where its tensors lie."""
+
+    shape: clip.TextShape
+    places: Mapping[str, clip.Piece]
+    open_clip: bool
+
+
+class LdmFile:
+    """A file that is known to be of a family.
+
+    Args:
+        marks: the family's, see :func:`marks_missing`.
+
+    Raises:
+        CheckpointError: it is not, or a tensor that tells the hyperparameters is missing or has a strange shape.
+    """
+
+    def __init__(self, path: Path, family: str, marks: Sequence[str | tuple[str, ...]]) -> None:
+        self.path, self.family = path, family
+        self._source = open_any(path)
+        self.header: Header = self._source.header
+        if lacking := marks_missing(marks, self.header):
+            raise CheckpointError(f"{path}: of no family that is known; nearest: {describe(family, marks, lacking)}")
+        self._used: set[str] = set()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turns what reading hyperparameters raises into one line."""
+        try:
+            yield
+        except KeyError as error:
+            raise CheckpointError(f"{self.path}: looks like {self.family}, but tensor {error} is missing") from error
+        except (IndexError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path}: looks like {self.family}, but a tensor's shape is not one of {self.family}'s ({error})"
+            ) from error
+
+    def unet(self) -> ldm.UNetShape:
+        """The UNet's hyperparameters."""
+        with self.reading():
+            return ldm.unet_shape(self.header.tensors)
+
+    def vae(self) -> ldm.VaeShape:
+        """The autoencoder's hyperparameters."""
+        with self.reading():
+            return ldm.vae_shape(self.header.tensors)
+
+    def text(self, *prefixes: str, open_clip: bool = False, without_last: bool = False) -> Text:
+        """The text encoder below the first of these prefixes that the file has.
+
+        Args:
+            open_clip: OpenCLIP trained it, whoever's names it has.
+            without_last: leave out the last layer, as for models that were trained on the one before.
+        """
+        tensors = self.header.tensors
+        prefix = next((p for p in prefixes if any(name.startswith(p) for name in tensors)), prefixes[0])
+        with self.reading():
+            places = clip.names(tensors, prefix)
+            shape = clip.shape(tensors, places)
+        self._used |= {name for name in tensors if name.startswith(prefix)}
+        if without_last:
+            places = {n: p for n, p in places.items() if not n.startswith(f"encoder.layers.{shape.layers - 1}.")}
+            with self.reading():
+                shape = clip.shape(tensors, places)
+        return Text(shape, places, open_clip)
+
+    def check_all_used(self, unet: ldm.UNetShape, vae: ldm.VaeShape, more: tuple[str, ...] = ()) -> None:
+        """Refuse tensors that are not part of the family.
+
+        Raises:
+            CheckpointError: there are some; the message names them.
+        """
+        tensors = self.header.tensors
+        used = {*self._used, *ldm.unet_names(tensors, unet), *ldm.vae_names(tensors, vae)}
+        if unknown := [n for n in tensors if n not in used and not n.startswith(IGNORED + more)]:
+            some = ", ".join(sorted(unknown)[:3])
+            raise CheckpointError(f"{self.path}: {len(unknown)} tensors are not part of {self.family}, such as {some}")
+
+    def make_unet(self, shape: ldm.UNetShape, config: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+        """The UNet, filled."""
+        unet = build(lambda: UNet2DConditionModel.from_config(config), self.path)
+        return fill(unet, self._tensors(ldm.unet_names(self.header.tensors, shape)), dtype, device, self.path)
+
+    def make_vae(self, shape: ldm.VaeShape, scale: float, dtype: torch.dtype, device: torch.device) -> Any:
+        """The autoencoder, filled."""
+        vae = build(lambda: AutoencoderKL.from_config(configs.vae_config(shape, scale)), self.path)
+        return fill(vae, self._tensors(ldm.vae_names(self.header.tensors, shape)), dtype, device, self.path)
+
+    def make_text(self, text: Text, dtype: torch.dtype, device: torch.device, *, projected: bool = False) -> Any:
+        """A text encoder, filled; ``projected``: with the projection of the text as a whole."""
+        shape = text.shape if projected else replace(text.shape, projection=0)
+        config = configs.text_config(shape, open_clip=text.open_clip)
+        tensors = {name: piece.of(self._source.get(piece.name)) for name, piece in text.places.items()}
+        return fill_text(config, tensors, dtype, device, self.path, projected=projected)
+
+    def native_size(self, factor: int, cells: int) -> tuple[int, int]:
+        """(width, height) in pixels: the metadata's, or ``cells`` latent cells along a side."""
+        said = self.header.metadata.get(_RESOLUTION, "").lower().split("x")
+        sides = [int(side) for side in said if side.strip().isdigit()]
+        if len(sides) == len(said) <= 2 and all(side >= factor for side in sides):
+            return sides[0] // factor * factor, sides[-1] // factor * factor
+        return cells * factor, cells * factor
+
+    def _tensors(self, names: Mapping[str, str]) -> dict[str, Tensor]:
+        return {new: self._source.get(old) for old, new in names.items()}

@@ -1,0 +1,219 @@
+"""Tiny models of the later families with random weights, as single files and as diffusers pipelines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from checkpoints import make_networks
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from sfumato.families import tokens
+from sfumato.families.configs import groups_of
+from sfumato.weights.keymaps import ldm, ldm_names
+
+#: OpenCLIP's names in a layer, and transformers'.
+LAYER = {"attn.out_proj": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1",
+         "mlp.c_proj": "mlp.fc2"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's networks as diffusers and transformers have them; those that it lacks are None."""
+
+    family: str
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: Any = None
+    text_encoder_2: Any = None
+
+
+def make_unet(
+    widths: tuple[int, ...], context: int, depth: int | tuple[int, ...] = 1, attention: tuple[bool, ...] | None = None,
+    layers: int = 1, channels: int = 4, **more: Any,
+) -> UNet2DConditionModel:  # fmt: skip
+    """A UNet with linear projections and heads that are 64 wide, as all after Stable Diffusion 1."""
+    attention = attention or (*(True for _ in widths[1:]), False)
+    down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in attention)
+    return UNet2DConditionModel(
+        block_out_channels=widths, layers_per_block=layers, cross_attention_dim=context, in_channels=channels,
+        attention_head_dim=tuple(width // 64 for width in widths), use_linear_projection=True, sample_size=64,
+        down_block_types=down, up_block_types=tuple(n.replace("Down", "Up") for n in reversed(down)),
+        transformer_layers_per_block=depth, norm_num_groups=groups_of(widths), **more,
+    ).eval()  # fmt: skip
+
+
+def make_text(width: int, layers: int, projection: int | None = None, act: str = "gelu") -> Any:
+    """A text encoder of CLIP's kind; with a projection, of the class that has one."""
+    kind = CLIPTextModel if projection is None else CLIPTextModelWithProjection
+    config = CLIPTextConfig(
+        vocab_size=49408, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, hidden_act=act,
+        num_attention_heads=width // 64, projection_dim=projection or width, bos_token_id=49406, eos_token_id=49407,
+        pad_token_id=49407,
+    )  # fmt: skip
+    return kind(config).eval()
+
+
+def make_sd2(seed: int = 0, widths: tuple[int, ...] = (64, 128), context: int = 64, **more: Any) -> Model:
+    """Stable Diffusion 2: one text encoder, without the last layer that it was trained with."""
+    torch.manual_seed(seed)
+    vae = make_networks(seed)[1]
+    return Model("sd2", make_unet(widths, context, **more), vae, make_text(context, 2))
+
+
+def make_sdxl(
+    seed: int = 0, widths: tuple[int, ...] = (64, 128), depth: tuple[int, ...] = (1, 2), time: int = 16,
+    projection: int = 96, **more: Any,
+) -> Model:  # fmt: skip
+    """Stable Diffusion XL's base: no attention in the first level, more of it further down."""
+    torch.manual_seed(seed)
+    vae = make_networks(seed)[1]
+    vae.register_to_config(scaling_factor=0.13025)
+    unet = make_unet(
+        widths, 192, depth, (False, *(True for _ in widths[1:])), addition_embed_type="text_time",
+        addition_time_embed_dim=time, projection_class_embeddings_input_dim=projection + 6 * time, **more,
+    )  # fmt: skip
+    if len(set(depth[1:])) == 1:  # as a file tells it
+        unet.register_to_config(transformer_layers_per_block=depth[-1])
+    return Model("sdxl", unet, vae, make_text(64, 3, act="quick_gelu"), make_text(128, 2, projection))
+
+
+def make_refiner(seed: int = 0, time: int = 16, projection: int = 128) -> Model:
+    """Stable Diffusion XL's refiner: the second text encoder alone, and a score in the place of the wished size."""
+    torch.manual_seed(seed)
+    vae = make_networks(seed)[1]
+    vae.register_to_config(scaling_factor=0.13025)
+    unet = make_unet(
+        (64, 64, 128), 128, 2, (False, True, False), addition_embed_type="text_time", addition_time_embed_dim=time,
+        projection_class_embeddings_input_dim=projection + 5 * time,
+    )  # fmt: skip
+    return Model("sdxl-refiner", unet, vae, None, make_text(128, 3, projection))
+
+
+def write_file(path: Path, model: Model, metadata: dict[str, str] | None = None) -> Path:
+    """The model as one ``.safetensors`` file under the names that it was published with."""
+    out = _named(model.unet, ldm_names.unet(model.unet.state_dict(), ldm.configured_shape(model.unet.config)))
+    out |= _named(model.vae, ldm_names.vae(model.vae.state_dict(), len(model.vae.config.block_out_channels)))
+    for name, tensor in out.items():
+        if ".mid.attn_1." in name and tensor.ndim == 2:
+            out[name] = tensor[:, :, None, None]
+    if model.family == "sd2":
+        out |= open_clip(model.text_encoder, "cond_stage_model.model.", unused_layer=True)
+    elif model.family == "sdxl":
+        first = {f"text_model.{n.removeprefix('text_model.')}": t for n, t in model.text_encoder.state_dict().items()}
+        out |= {f"conditioner.embedders.0.transformer.{n}": t for n, t in first.items()}
+        out |= open_clip(model.text_encoder_2, "conditioner.embedders.1.model.")
+    else:
+        out |= open_clip(model.text_encoder_2, "conditioner.embedders.0.model.")
+    save_file({name: tensor.contiguous() for name, tensor in out.items()}, path, metadata)
+    return path
+
+
+def _named(network: torch.nn.Module, names: dict[str, str]) -> dict[str, Tensor]:
+    return {names[name]: tensor for name, tensor in network.state_dict().items()}
+
+
+def open_clip(text: Any, prefix: str, *, unused_layer: bool = False) -> dict[str, Tensor]:
+    """A text encoder's tensors under OpenCLIP's names, if wished with one more layer, of other numbers."""
+    own = {n.removeprefix("text_model."): t for n, t in text.state_dict().items()}
+    out = {
+        "token_embedding.weight": own["embeddings.token_embedding.weight"],
+        "positional_embedding": own["embeddings.position_embedding.weight"],
+        "ln_final.weight": own["final_layer_norm.weight"],
+        "ln_final.bias": own["final_layer_norm.bias"],
+        "logit_scale": torch.ones(()),
+        "text_projection": own.get(
+            "text_projection.weight", torch.zeros(text.config.hidden_size, text.config.hidden_size)
+        ).t(),
+    }
+    count = text.config.num_hidden_layers
+    for layer in range(count + unused_layer):
+        old, new = f"encoder.layers.{min(layer, count - 1)}.", f"transformer.resblocks.{layer}."
+        scale = 1.0 if layer < count else 7.0
+        for kind in ("weight", "bias"):
+            three = [own[f"{old}self_attn.{one}_proj.{kind}"] for one in "qkv"]
+            out[f"{new}attn.in_proj_{kind}"] = torch.cat(three) * scale
+            for theirs, ours in LAYER.items():
+                out[f"{new}{theirs}.{kind}"] = own[f"{old}{ours}.{kind}"] * scale
+    return {prefix + name: tensor for name, tensor in out.items()}
+
+
+def tokenizer(folder: Path, pad: str) -> CLIPTokenizer:
+    """transformers' tokenizer of CLIP's vocabulary."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens.clip().save(folder)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77, pad_token=pad)
+
+
+def pipeline(model: Model, folder: Path, prediction: str = "epsilon", image: bool = False) -> Any:
+    """diffusers' pipeline of the model, with DDIM; ``image``: the one that begins with a picture."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction,
+        clip_sample=False, steps_offset=1,
+    )  # fmt: skip
+    ends, bangs = tokenizer(folder / "end", "<|endoftext|>"), tokenizer(folder / "bang", "!")
+    if model.family == "sd2":
+        made: Any = StableDiffusionPipeline(
+            model.vae, model.text_encoder, bangs, model.unet, scheduler, None, None, requires_safety_checker=False
+        )
+    elif image:
+        made = StableDiffusionXLImg2ImgPipeline(
+            model.vae, model.text_encoder, model.text_encoder_2, ends if model.text_encoder else None, bangs,
+            model.unet, scheduler, requires_aesthetics_score=model.family == "sdxl-refiner",
+            force_zeros_for_empty_prompt=False, add_watermarker=False,
+        )  # fmt: skip
+    else:
+        made = StableDiffusionXLPipeline(
+            model.vae, model.text_encoder, model.text_encoder_2, ends, bangs, model.unet, scheduler,
+            add_watermarker=False,
+        )  # fmt: skip
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+UNET_KEYS = (
+    "block_out_channels", "layers_per_block", "cross_attention_dim", "down_block_types", "up_block_types",
+    "transformer_layers_per_block", "attention_head_dim", "norm_num_groups", "in_channels", "out_channels",
+    "use_linear_projection", "addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim",
+)  # fmt: skip
+VAE_KEYS = (
+    "block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups", "scaling_factor",
+    "down_block_types", "up_block_types", "use_quant_conv",
+)  # fmt: skip
+TEXT_KEYS = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
+    "max_position_embeddings", "layer_norm_eps", "projection_dim",
+)  # fmt: skip
+
+
+def assert_same(loaded: Any, model: Model) -> None:
+    """What was loaded has the model's hyperparameters and weights, to the last bit."""
+    texts = {reader.name: reader.network for reader in loaded.readers}
+    assert texts.keys() == {n for n in ("text_encoder", "text_encoder_2") if getattr(model, n) is not None}
+    pairs = [(loaded.unet, model.unet), (loaded.vae, model.vae), *((t, getattr(model, n)) for n, t in texts.items())]
+    for ours, theirs in pairs:
+        actual, expected = ours.state_dict(), theirs.state_dict()
+        assert actual.keys() == expected.keys()
+        for name, tensor in expected.items():
+            torch.testing.assert_close(actual[name], tensor, rtol=0, atol=0)
+    for ours, theirs, keys in ((loaded.unet, model.unet, UNET_KEYS), (loaded.vae, model.vae, VAE_KEYS)):
+        assert {key: _plain(ours.config.get(key)) for key in keys} == {key: _plain(theirs.config[key]) for key in keys}
+    for name, text in texts.items():
+        for key in TEXT_KEYS:
+            assert getattr(text.config, key) == getattr(getattr(model, name).config, key), key
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
