@@ -105,7 +105,7 @@ class Trainer:
         self.network = copy.deepcopy(self.master).bfloat16().to(memory_format=torch.channels_last)
         self.network.set_attn_processor(AttnProcessor())
         self.forward = torch.compile(self.network)
-        self.adam = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.adam = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
         self.abar = alphas_cumprod()
 
     def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> float:
