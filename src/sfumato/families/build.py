@@ -14,6 +14,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from sfumato.errors import CheckpointError
 from sfumato.families.base import Beside, Networks, Reader, Spec
 from sfumato.families.sized import WordsAndSize
+from sfumato.quant import layers
+from sfumato.quant.unpack import unpack
+from sfumato.weights.blocks import AnyStored, Blocks, Stored
 
 #: Options of a UNet that need more input than latents, a time and words, and the values that do not.
 _PLAIN: Mapping[str, tuple[str | None, ...]] = {
@@ -44,9 +47,11 @@ def build(make: Callable[[], Any], path: Path) -> Any:
 
 
 def fill(
-    model: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, path: Path
+    model: nn.Module, tensors: dict[str, AnyStored], dtype: torch.dtype, device: torch.device, path: Path
 ) -> nn.Module:
     """The network in ``eval`` mode with these tensors as its weights, each copied only if its type or device differs.
+
+    Weights that are packed stay so where a layer can hold them: see :mod:`sfumato.quant.layers`.
 
     Args:
         tensors: by the network's names; emptied on the way, so that file and network are not in memory both.
@@ -60,6 +65,11 @@ def fill(
     ready = {}
     for name, target in wanted.items():
         tensor = _fitted(name, tensors.pop(name), target, path)
+        if isinstance(tensor, Blocks):
+            tensor = tensor.to(device)
+            if layers.place(model, name, tensor, dtype):
+                continue
+            tensor = unpack(tensor, dtype)
         ready[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
     model.load_state_dict(ready, assign=True)
     _make_position_ids(model, device)
@@ -70,7 +80,7 @@ def fill(
 
 def fill_text(
     config: Mapping[str, Any],
-    tensors: dict[str, Tensor],
+    tensors: dict[str, AnyStored],
     dtype: torch.dtype,
     device: torch.device,
     path: Path,
@@ -154,7 +164,7 @@ def _check_names(lacking: set[str], unknown: set[str], model: nn.Module, path: P
         raise CheckpointError(f"{path}: tensors do not match: {'; '.join(said)}")
 
 
-def _fitted(name: str, tensor: Tensor, target: Tensor, path: Path) -> Tensor:
+def _fitted(name: str, tensor: Stored, target: Tensor, path: Path) -> Stored:
     """The tensor in the network's shape: a linear layer and a convolution of 1x1 hold the same numbers."""
     if tensor.is_floating_point() != target.is_floating_point():
         raise CheckpointError(f"{path}: {name} is of type {tensor.dtype}, which is not a weight's")

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.families import configs
 from sfumato.families.build import build, fill, fill_text
+from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header
 from sfumato.weights.keymaps import clip, ldm
 from sfumato.weights.source import open_any
@@ -141,7 +141,7 @@ class LdmFile:
         """A text encoder, filled; ``projected``: with the projection of the text as a whole."""
         shape = text.shape if projected else replace(text.shape, projection=0)
         config = configs.text_config(shape, open_clip=text.open_clip)
-        tensors = {name: piece.of(self._source.get(piece.name)) for name, piece in text.places.items()}
+        tensors = {name: self._piece(piece) for name, piece in text.places.items()}
         return fill_text(config, tensors, dtype, device, self.path, projected=projected)
 
     def native_size(self, factor: int, cells: int) -> tuple[int, int]:
@@ -152,5 +152,9 @@ class LdmFile:
             return sides[0] // factor * factor, sides[-1] // factor * factor
         return cells * factor, cells * factor
 
-    def _tensors(self, names: Mapping[str, str]) -> dict[str, Tensor]:
-        return {new: self._source.get(old) for old, new in names.items()}
+    def _tensors(self, names: Mapping[str, str]) -> dict[str, Stored]:
+        return {new: self._source.stored(old) for old, new in names.items()}
+
+    def _piece(self, piece: clip.Piece) -> Stored:
+        stored = self._source.stored(piece.name)
+        return piece.of(stored if piece.can_be_of(stored) else self._source.get(piece.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -32,7 +33,12 @@ class TiledFeedForward(nn.Module):
         value, gate = halves(layers[0].proj)
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
         tiles = -(-len(rows) * layers[2].in_features // (TILE_NUMBERS * torch.get_num_threads()))
-        parts = [layers[2](value(part).mul_(F.gelu(gate(part)))) for part in rows.chunk(max(1, tiles))]
+        with ExitStack() as stack:
+            pieces: tuple[Any, ...] = (value, gate, layers[2])
+            for layer in pieces:
+                if hasattr(layer, "held"):  # a packed weight is unpacked once, and not for every tile
+                    stack.enter_context(layer.held())
+            parts = [layers[2](value(part).mul_(F.gelu(gate(part)))) for part in rows.chunk(max(1, tiles))]
         return torch.cat(parts).view(*hidden_states.shape[:-1], -1)
 
 

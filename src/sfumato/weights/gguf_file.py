@@ -7,16 +7,18 @@ reshaped to rows of 256, with their shapes in the metadata).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader
 from gguf.quants import dequantize
 from torch import Tensor
 
 from sfumato.errors import CheckpointError
+from sfumato.weights.blocks import HELD, Blocks, Stored
 from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.source import NamedTensors
 
@@ -29,6 +31,15 @@ _PLAIN = {
     GGMLQuantizationType.I64: np.int64,
     GGMLQuantizationType.I32: np.int32,
 }
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A tensor's type, and where it lies in the file."""
+
+    kind: GGMLQuantizationType
+    offset: int
+    bytes: int
 
 
 class GgufSource(NamedTensors):
@@ -47,10 +58,10 @@ class GgufSource(NamedTensors):
         except Exception as error:  # the reader has no error of its own: whatever numpy makes of wrong offsets
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise CheckpointError(f"{path}: not a whole GGUF file ({reason}); copy or download it again") from error
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
-        self._shapes = {name: _shape(reader, tensor) for name, tensor in self._tensors.items()}
+        self._tensors = {t.name: _Place(t.tensor_type, t.data_offset, int(t.n_bytes)) for t in reader.tensors}
+        self._shapes = {tensor.name: _shape(reader, tensor) for tensor in reader.tensors}
         self.header = Header(
-            {name: TensorInfo(t.tensor_type.name, self._shapes[name]) for name, t in self._tensors.items()},
+            {name: TensorInfo(place.kind.name, self._shapes[name]) for name, place in self._tensors.items()},
             _metadata(reader),
         )
 
@@ -60,17 +71,33 @@ class GgufSource(NamedTensors):
         Raises:
             CheckpointError: there is no such tensor, or it is packed in a way that can't be read.
         """
-        tensor = self._known(name)
-        kind, shape = tensor.tensor_type, self._shapes[name]
-        data = np.asarray(tensor.data)
+        kind, shape, data = self._known(name).kind, self._shapes[name], self._bytes(name)
         if kind in _PLAIN:
             return torch.from_numpy(np.array(data.view(_PLAIN[kind]))).reshape(shape)
         if kind == GGMLQuantizationType.BF16:
             return torch.from_numpy(np.array(data.view(np.int16))).view(torch.bfloat16).reshape(shape)
         try:
-            return torch.from_numpy(dequantize(data, kind)).reshape(shape)
+            rows = data.reshape(-1, GGML_QUANT_SIZES[kind][1])
+            return torch.from_numpy(dequantize(rows, kind)).reshape(shape)
         except (NotImplementedError, KeyError, ValueError) as error:
             raise CheckpointError(f"{self.paths[0]}: {name} is packed as {kind.name}, which can't be read") from error
+
+    def stored(self, name: str) -> Stored:
+        """The tensor as it lies in the file, mapped: packed ones, and those in half precision, as blocks.
+
+        Raises:
+            CheckpointError: there is no such tensor, or it is packed in a way that can't be read.
+        """
+        kind = self._known(name).kind
+        if kind.name not in HELD:
+            return self.get(name)
+        data = torch.from_numpy(self._bytes(name)).view(-1, GGML_QUANT_SIZES[kind][1])
+        return Blocks(data, kind.name, torch.Size(self._shapes[name]))
+
+    def _bytes(self, name: str) -> np.ndarray:
+        """A mapping of the tensor's own, whose pages are given back with it."""
+        place = self._known(name)
+        return np.memmap(self.paths[0], np.uint8, "c", place.offset, (place.bytes,))
 
 
 def _shape(reader: GGUFReader, tensor: Any) -> tuple[int, ...]:

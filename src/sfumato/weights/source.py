@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from sfumato.errors import CheckpointError
+from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header, TensorInfo, header_of, refusing
 
 #: How files begin: GGUF's name; a zip archive, or a pickle of protocol 2 and newer.
@@ -31,6 +32,14 @@ class NamedTensors:
         if name not in self._tensors:
             raise CheckpointError(f"{self.paths[0]}: {name}: there is no such tensor")
         return self._tensors[name]
+
+    def stored(self, name: str) -> Stored:
+        """The tensor as it lies in the file: packed, if it is."""
+        return self.get(name)
+
+    def get(self, name: str) -> Tensor:
+        """The tensor, on the CPU."""
+        raise NotImplementedError
 
     def names(self) -> tuple[str, ...]:
         """The names of all tensors."""
@@ -81,6 +90,10 @@ class TensorSource:
             self._files[index] = _open(self.paths[index])
         return tensor
 
+    def stored(self, name: str) -> Stored:
+        """The same as :meth:`get`: files of this kind pack nothing."""
+        return self.get(name)
+
     def names(self) -> tuple[str, ...]:
         """The names of all tensors."""
         return tuple(self.header.tensors)
@@ -102,7 +115,7 @@ def open_any(path: Path) -> Any:
     """The weights of a checkpoint of any kind, told by its content: safetensors, GGUF, PyTorch's, or a folder.
 
     Returns:
-        A :class:`TensorSource` or what has its methods: ``header``, ``get(name)``, ``names()``.
+        A :class:`TensorSource` or what has its methods: ``header``, ``get(name)``, ``stored(name)``, ``names()``.
 
     Raises:
         CheckpointError: there is nothing to read, or it is damaged.

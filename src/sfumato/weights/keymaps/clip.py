@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from sfumato.weights.blocks import Stored
 from sfumato.weights.header import TensorInfo
 
 Tensors = Mapping[str, TensorInfo]
@@ -33,8 +35,12 @@ class Piece:
     third: int | None = None
     turned: bool = False
 
-    def of(self, tensor: Tensor) -> Tensor:
-        """The piece of the file's tensor."""
+    def can_be_of(self, tensor: Stored) -> bool:
+        """Whether it can be cut from the tensor as it is: packed ones can't be turned, nor cut inside a block."""
+        return isinstance(tensor, Tensor) or not (self.turned or (self.third is not None and not tensor.can_split(3)))
+
+    def of(self, tensor: Any) -> Any:
+        """The piece of the file's tensor, packed if that is."""
         part = tensor if self.third is None else tensor.chunk(3)[self.third]
         return part.t().contiguous() if self.turned else part
 
