@@ -120,11 +120,19 @@ def info(file: flags.File, json: flags.Json = False) -> None:
     show_info(file, json)
 
 
+def inspect(files: flags.Files, hash: flags.Hash = False, json: flags.Json = False) -> None:
+    """Say what model files are, from their headers alone."""
+    from sfumato.cli.inspect import run
+
+    run(files, hash, json)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
     "train": train,
     "quantize": quantize,
     "models": models,
+    "inspect": inspect,
     "samplers": samplers,
     "doctor": doctor,
     "config": config,

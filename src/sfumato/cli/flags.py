@@ -63,6 +63,8 @@ Rules = Annotated[
 ]
 Dequantize = Annotated[bool, Option("--dequantize", help="The other way: write a plain .safetensors file.")]
 Force = Annotated[bool, Option("--force", help="Write over a file that is there.")]
+Files = Annotated[list[Path], Argument(metavar="FILE...", help="Model files, or folders of them.")]
+Hash = Annotated[bool, Option("--hash", help="Also the hash of files whose hash is not known: reads all of them.")]
 File = Annotated[Path, Argument(metavar="FILE", help="A picture that this or another program made.")]
 
 

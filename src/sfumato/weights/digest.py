@@ -26,6 +26,14 @@ def model_hash(path: Path) -> str:
     return whole.hexdigest()[:DIGITS]
 
 
+def known_hash(path: Path) -> str | None:
+    """A file's :func:`model_hash` if it was made before; None costs no reading."""
+    if not path.is_file():
+        return None
+    digest = _read_cache().get(":".join(map(str, stamp(path))))
+    return digest and digest[:DIGITS]
+
+
 def network_hash(path: Path) -> str:
     """Twelve hex digits over a safetensors file's tensors without its header: how web UIs name a LoRA.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from sfumato.errors import CheckpointError
+from sfumato.weights.dtypes import bytes_of
 
 #: Model files of other kinds, which users have and may try.
 _OTHER_KINDS = {
@@ -17,14 +21,26 @@ _OTHER_KINDS = {
 }
 #: Bytes of a text file that its error message shows. A safetensors file begins with a length, which has zeros in it.
 _SHOWN = 24
+#: The longest header that is read. Those of the largest models have 1 MB, training notes in LoRAs a few.
+MAX_HEADER = 16 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """What a header says of one tensor: the file's name for its type (``F16``, ``BF16``, ...) and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they take in the file."""
+        return bytes_of(self.dtype, self.numbers)
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,12 @@ def read_header(path: Path) -> Header:
     Raises:
         CheckpointError: the file is missing, truncated, or not a safetensors file.
     """
-    with refusing(path), safe_open(path, framework="numpy") as file:
-        return header_of(file)
+    with refusing(path):
+        check_length(path)
+        with safe_open(path, framework="numpy"), path.open("rb") as file:  # the library has checked every number
+            said = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = said.pop("__metadata__", None) or {}
+    return Header({name: TensorInfo(one["dtype"], tuple(one["shape"])) for name, one in said.items()}, metadata)
 
 
 def header_of(file: safe_open) -> Header:
@@ -59,14 +79,44 @@ def refusing(path: Path) -> Iterator[None]:
     Raises:
         CheckpointError: the file is missing, can't be read, or is not a whole safetensors file.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    check_regular(path)
     try:
         yield
     except SafetensorError as error:
         raise CheckpointError(f"{path}: {_why(path, error)}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file with bytes to read: nothing, a folder, a pipe, a device.
+
+    Raises:
+        CheckpointError: it is one of these, or may not be looked at.
+    """
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise CheckpointError(
+            f"{path}: there is no such file" if missing else f"{path}: can't be read: {error}"
+        ) from error
+    if stat.S_ISDIR(kind):
+        raise CheckpointError(f"{path}: is a folder and not a file; give the file in it")
+    if not stat.S_ISREG(kind):
+        raise CheckpointError(f"{path}: is a pipe or a device and not a model's file")
+
+
+def check_length(path: Path) -> None:
+    """Refuse a ``.safetensors`` file whose header would take much memory to read.
+
+    Raises:
+        CheckpointError: the header is longer than any model's.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if MAX_HEADER < length < path.stat().st_size:
+        raise CheckpointError(f"{path}: its header has {length} bytes, more than any model's; it was not opened")
 
 
 def _why(path: Path, error: SafetensorError) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.blocks import Stored
-from sfumato.weights.header import Header, TensorInfo, header_of, refusing
+from sfumato.weights.header import Header, TensorInfo, check_length, header_of, refusing
 
 #: How files begin: GGUF's name; a zip archive, or a pickle of protocol 2 and newer.
 _GGUF = b"GGUF"
@@ -108,6 +108,7 @@ class TensorSource:
 
 def _open(path: Path) -> safe_open:
     with refusing(path):
+        check_length(path)
         return safe_open(path, framework="pt", device="cpu")
 
 

@@ -75,5 +75,5 @@ def test_a_header_that_says_it_is_too_large(tmp_path):
 
 def test_a_missing_file_and_a_folder(tmp_path):
     for path in (tmp_path / "absent.safetensors", tmp_path):
-        with pytest.raises(CheckpointError, match="there is no such file"):
+        with pytest.raises(CheckpointError, match=r"there is no such file|is a folder and not a file"):
             read_header(path)

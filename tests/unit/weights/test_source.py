@@ -89,7 +89,7 @@ def test_a_text_file_with_the_ending_is_refused(tmp_path, text):
 
 def test_a_missing_file_and_a_folder(tmp_path):
     for path in (tmp_path / "absent.safetensors", tmp_path):
-        with pytest.raises(CheckpointError, match=re.escape(f"{path}: there is no such file")):
+        with pytest.raises(CheckpointError, match=re.escape(str(path)) + ": (there is no such file|is a folder)"):
             TensorSource(path)
 
 
