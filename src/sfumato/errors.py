@@ -22,7 +22,22 @@ class ConfigError(SfumatoError):
 
 
 class CheckpointError(SfumatoError):
-    """A model file that is missing, damaged, or of no family that is known."""
+    """A model file that is missing, damaged, or of no family that is known.
+
+    What a file says of itself may be in the message, so control characters of it are shown as ``?``.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """The text with ``?`` for everything that would do something to a terminal instead of being shown.
+
+    >>> printable("a\\x1b[2J\\nb")
+    'a?[2J?b'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 class OutputError(SfumatoError):

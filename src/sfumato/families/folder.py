@@ -47,6 +47,8 @@ _VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 #: Attention in autoencoders that were saved before diffusers 0.15, the published Stable Diffusion 1.5 among them.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+#: Bytes of a configuration; the longest have 10,000.
+_LONGEST = 2**20
 _OLD_NAME = re.compile(rf"(?<=attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.(weight|bias)$)")
 
 
@@ -209,10 +211,12 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing or damaged.
     """
     try:
+        if path.stat().st_size > _LONGEST:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: is missing; a diffusers model needs it") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: can't be read ({error}); copy or download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: is not an object with keys and values; copy or download it again")

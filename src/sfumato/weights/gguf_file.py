@@ -19,11 +19,10 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.blocks import HELD, Blocks, Stored
+from sfumato.weights.gguf_header import ORIGINAL_SHAPE, read_gguf_header
 from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.source import NamedTensors
 
-#: ComfyUI-GGUF's metadata: a reshaped tensor's own shape.
-ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _PLAIN = {
     GGMLQuantizationType.F32: np.float32,
     GGMLQuantizationType.F16: np.float16,
@@ -51,8 +50,7 @@ class GgufSource(NamedTensors):
 
     def __init__(self, path: Path) -> None:
         self.paths = (path,)
-        if not path.is_file():
-            raise CheckpointError(f"{path}: there is no such file")
+        read_gguf_header(path)  # the library trusts what it reads, so it is given only what has been checked
         try:
             reader = GGUFReader(path)
         except Exception as error:  # the reader has no error of its own: whatever numpy makes of wrong offsets

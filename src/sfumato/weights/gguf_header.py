@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.dtypes import GGUF_TYPES, SIZES
-from sfumato.weights.header import MAX_HEADER, Header, TensorInfo, refusing
+from sfumato.weights.header import MAX_HEADER, MAX_TENSORS, Header, TensorInfo, refusing
 
 #: ComfyUI-GGUF's metadata: a reshaped tensor's own shape.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 #: More than any model has. What they bound is the time and the memory that a header takes to read.
-MAX_TENSORS, MAX_VALUES, MAX_DIMENSIONS, MAX_NAME = 100_000, 500_000, 4, 1024
+MAX_VALUES, MAX_DIMENSIONS, MAX_NAME = 20_000, 4, 1024
 _SCALARS = "BbHhIif?"
 _STRING, _ARRAY, _WIDE = 8, 9, {10: "Q", 11: "q", 12: "d"}
 
@@ -104,7 +104,7 @@ class _Reader:
     def _value(self, kind: int) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise ValueError(f"it has more than {MAX_VALUES} values")
+            raise ValueError(f"it has more than {MAX_VALUES} values, as only language models do")
         if kind < len(_SCALARS):
             return self._unpack(_SCALARS[kind])[0]
         if kind in _WIDE:

@@ -23,6 +23,8 @@ _OTHER_KINDS = {
 _SHOWN = 24
 #: The longest header that is read. Those of the largest models have 1 MB, training notes in LoRAs a few.
 MAX_HEADER = 16 * 2**20
+#: More than any model has.
+MAX_TENSORS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,25 @@ def read_header(path: Path) -> Header:
     """
     with refusing(path):
         check_length(path)
-        with safe_open(path, framework="numpy"), path.open("rb") as file:  # the library has checked every number
+        with safe_open(path, framework="numpy") as checked, path.open("rb") as file:
+            _check_count(path, checked)
             said = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     metadata = said.pop("__metadata__", None) or {}
     return Header({name: TensorInfo(one["dtype"], tuple(one["shape"])) for name, one in said.items()}, metadata)
 
 
-def header_of(file: safe_open) -> Header:
-    """The header of a file that is open."""
+def _check_count(path: Path, file: safe_open) -> None:
+    if (count := len(file.keys())) > MAX_TENSORS:
+        raise CheckpointError(f"{path}: it has {count} tensors, more than any model; it was not opened")
+
+
+def header_of(file: safe_open, path: Path) -> Header:
+    """The header of a file that is open.
+
+    Raises:
+        CheckpointError: it has more tensors than any model.
+    """
+    _check_count(path, file)
     slices = ((name, file.get_slice(name)) for name in file.keys())  # noqa: SIM118 - not a mapping
     tensors = {name: TensorInfo(part.get_dtype(), tuple(part.get_shape())) for name, part in slices}
     return Header(tensors, file.metadata() or {})

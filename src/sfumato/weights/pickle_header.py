@@ -110,4 +110,10 @@ def _read_legacy(file: BinaryIO) -> Any:
         raise ValueError("it is no checkpoint")
     for _ in ("version", "machine"):
         Machine(stream, {}.__getitem__).load()
-    return Machine(stream, lambda key: size).load()
+    claimed: dict[str, int] = {}
+    machine = Machine(stream, lambda key: size, claimed)
+    content = machine.load()
+    Machine(stream, {}.__getitem__).load()  # the storages' keys, in their order
+    if sum(length + 8 for length in claimed.values()) > size - stream.tell():
+        raise ValueError("its tensors claim more bytes than it has")
+    return content

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from sfumato.weights.header import TensorInfo
 
 #: Instructions in one pickle; the largest models have 100,000.
-MAX_STEPS = 1_000_000
+MAX_STEPS = 500_000
 _DIMENSIONS = 8
 _LONGEST = 16
 _STORAGES = {"Float": "F32", "Double": "F64", "Half": "F16", "BFloat16": "BF16", "Long": "I64", "Int": "I32",
@@ -75,18 +75,19 @@ def _plain_key(key: Any) -> Any:
 class Machine(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
     """Python's own reader of pickles, with what can reach code taken out."""
 
-    def __init__(self, file: BinaryIO, room: Callable[[str], int]) -> None:
-        """``room``: how many bytes there are under a storage's key."""
+    def __init__(self, file: BinaryIO, room: Callable[[str], int], claimed: dict[str, int] | None = None) -> None:
+        """``room``: how many bytes there are under a storage's key; ``claimed``: to note how many it claims."""
         super().__init__(file, encoding="latin-1")
-        self._room = room
-        self.dispatch = _Budget(_INSTRUCTIONS)
+        self._room, self._claimed = room, {} if claimed is None else claimed
+        self.dispatch: Any = _Budget(_INSTRUCTIONS)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def persistent_load(self, pid: Any) -> _Storage:
         """``("storage", type, key, device, numbers)``, with a sixth, a view, in old files."""
         what, kind, key, _, numbers = pid[:5]
         if what != "storage" or not isinstance(kind, _Kind) or not isinstance(key, str) or not _is_count(numbers):
             raise ValueError("a storage is described in a way that is not known")
-        if TensorInfo(kind.dtype, (numbers,)).bytes > self._room(key):
+        self._claimed[key] = TensorInfo(kind.dtype, (numbers,)).bytes
+        if self._claimed[key] > self._room(key):
             raise ValueError(f"storage {key!r} claims {numbers} numbers, more than there are")
         return _Storage(kind.dtype, key, numbers)
 

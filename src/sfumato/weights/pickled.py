@@ -20,14 +20,12 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.header import Header, TensorInfo
+from sfumato.weights.pickle_header import DEPTH, INSIDE, read_pickle_header
 from sfumato.weights.source import NamedTensors
 
 #: Names of types as safetensors has them.
 _TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
           torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
-#: Where the weights lie in what trainers save, one inside the other.
-_INSIDE = ("state_dict", "model_state_dict", "module", "params_ema", "params")
-_DEPTH = 4
 _FORBIDDEN = re.compile(r"(?:Unsupported (?:global|class)|GLOBAL) ([\w.]+)", re.IGNORECASE)
 
 
@@ -54,8 +52,7 @@ class PickledSource(NamedTensors):
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    read_pickle_header(path)  # refuses what would take all memory, which the loader does not
     try:
         with _stand_ins(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -109,9 +106,9 @@ def _stand_ins() -> Iterator[None]:
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
     """The tensors by name, from wherever the trainer put them."""
-    for _ in range(_DEPTH):
+    for _ in range(DEPTH):
         inner = next(
-            (content[k] for k in _INSIDE if isinstance(content, Mapping) and isinstance(content.get(k), Mapping)), None
+            (content[k] for k in INSIDE if isinstance(content, Mapping) and isinstance(content.get(k), Mapping)), None
         )
         if inner is None:
             break

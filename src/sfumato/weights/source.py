@@ -64,7 +64,7 @@ class TensorSource:
         self._home: dict[str, int] = {}
         self._handed = 0
         for index, file in enumerate(self._files):
-            header = header_of(file)
+            header = header_of(file, paths[index])
             tensors |= header.tensors
             metadata |= header.metadata
             self._home |= dict.fromkeys(header.tensors, index)

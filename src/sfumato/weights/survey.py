@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sfumato.errors import CheckpointError, OutputError
+from sfumato.errors import CheckpointError, OutputError, printable
 from sfumato.runtime.atomic import write_whole
 from sfumato.weights.detect import LABELS, LOADABLE, Kind, detect, part_of
 from sfumato.weights.digest import cache_file, stamp
@@ -145,7 +145,9 @@ def _problem(kind: Kind, header: Header) -> str:
     if kind.kind in _USABLE:
         return f"{kind.variant} can't be put on yet" if kind.variant in ("LoHa", "LoKr", "DoRA") else ""
     if kind.kind == "unknown":
-        return "of no kind that is known, such as " + ", ".join(sorted(header.tensors)[:3])
+        return "of no kind that is known, such as " + ", ".join(
+            printable(name[:80]) for name in sorted(header.tensors)[:3]
+        )
     if kind.kind != "checkpoint":
         return f"{'an' if kind.kind[0] in 'aeiou' else 'a'} {kind.kind} alone, which is no whole model"
     if kind.family not in LOADABLE:
