@@ -11,6 +11,9 @@ from checkpoints import make_networks
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
@@ -34,7 +37,7 @@ class Model:
     """A model's networks as diffusers and transformers have them; those that it lacks are None."""
 
     family: str
-    unet: UNet2DConditionModel
+    unet: Any
     vae: AutoencoderKL
     text_encoder: Any = None
     text_encoder_2: Any = None
@@ -102,9 +105,80 @@ def make_refiner(seed: int = 0, time: int = 16, projection: int = 128) -> Model:
     return Model("sdxl-refiner", unet, vae, None, make_text(128, 3, projection))
 
 
+def make_sd3(
+    seed: int = 0,
+    layers: int = 2,
+    heads: int = 2,
+    context: int = 256,
+    twice: tuple[int, ...] = (),
+    normed: bool = False,
+) -> Model:
+    """Stable Diffusion 3: a transformer, 16 latent channels; with second attention and norms, 3.5."""
+    torch.manual_seed(seed)
+    transformer = SD3Transformer2DModel(
+        sample_size=128, patch_size=2, in_channels=16, out_channels=16, num_layers=layers, attention_head_dim=64,
+        num_attention_heads=heads, joint_attention_dim=context, caption_projection_dim=64 * heads,
+        pooled_projection_dim=64 + 128, pos_embed_max_size=24, dual_attention_layers=twice,
+        qk_norm="rms_norm" if normed else None,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(32, 64), layers_per_block=1, latent_channels=16, norm_num_groups=32, scaling_factor=1.5305,
+        shift_factor=0.0609, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+    first = make_text(64, 2, 64, act="quick_gelu")
+    first.text_projection.weight.data = torch.eye(64)  # single files have none, and mean this
+    return Model("sd3", transformer.eval(), vae.eval(), first, make_text(128, 3, 128))
+
+
+def mmdit(transformer: Any) -> dict[str, Tensor]:
+    """Stable Diffusion 3's transformer under its first names."""
+    own, out = transformer.state_dict(), {}
+    last = transformer.config.num_layers - 1
+
+    def put(old: str, *new: str, swapped: bool = False) -> None:
+        for kind in ("weight", "bias"):
+            if f"{new[0]}.{kind}" in own:
+                tensors = [own[f"{one}.{kind}"] for one in new]
+                tensors = [torch.cat(tensors[0].chunk(2)[::-1])] if swapped else tensors
+                out[f"model.diffusion_model.{old}.{kind}"] = torch.cat(tensors)
+
+    out["model.diffusion_model.pos_embed"] = own["pos_embed.pos_embed"]
+    put("x_embedder.proj", "pos_embed.proj")
+    put("context_embedder", "context_embedder")
+    for layer in (0, 2):
+        put(f"t_embedder.mlp.{layer}", f"time_text_embed.timestep_embedder.linear_{layer // 2 + 1}")
+        put(f"y_embedder.mlp.{layer}", f"time_text_embed.text_embedder.linear_{layer // 2 + 1}")
+    put("final_layer.linear", "proj_out")
+    put("final_layer.adaLN_modulation.1", "norm_out.linear", swapped=True)
+    for k in range(last + 1):
+        old, new = f"joint_blocks.{k}.", f"transformer_blocks.{k}."
+        for name in ("attn", "attn2"):
+            put(f"{old}x_block.{name}.qkv", *(f"{new}{name}.to_{one}" for one in "qkv"))
+            put(f"{old}x_block.{name}.proj", f"{new}{name}.to_out.0")
+            for one in "qk":
+                put(f"{old}x_block.{name}.ln_{one}", f"{new}{name}.norm_{one}")
+        put(f"{old}context_block.attn.qkv", *(f"{new}attn.add_{one}_proj" for one in "qkv"))
+        put(f"{old}context_block.attn.proj", f"{new}attn.to_add_out")
+        for one in "qk":
+            put(f"{old}context_block.attn.ln_{one}", f"{new}attn.norm_added_{one}")
+        put(f"{old}x_block.adaLN_modulation.1", f"{new}norm1.linear")
+        put(f"{old}context_block.adaLN_modulation.1", f"{new}norm1_context.linear", swapped=k == last)
+        for side, ff in (("x", "ff"), ("context", "ff_context")):
+            put(f"{old}{side}_block.mlp.fc1", f"{new}{ff}.net.0.proj")
+            put(f"{old}{side}_block.mlp.fc2", f"{new}{ff}.net.2")
+    return out
+
+
 def write_file(path: Path, model: Model, metadata: dict[str, str] | None = None) -> Path:
     """The model as one ``.safetensors`` file under the names that it was published with."""
-    out = _named(model.unet, ldm_names.unet(model.unet.state_dict(), ldm.configured_shape(model.unet.config)))
+    if model.family == "sd3":
+        out = mmdit(model.unet)
+        for name, text in (("clip_l", model.text_encoder), ("clip_g", model.text_encoder_2)):
+            own = {n: t for n, t in text.state_dict().items() if name == "clip_g" or n != "text_projection.weight"}
+            out |= {f"text_encoders.{name}.transformer.{n}": t for n, t in own.items()}
+    else:
+        out = _named(model.unet, ldm_names.unet(model.unet.state_dict(), ldm.configured_shape(model.unet.config)))
     out |= _named(model.vae, ldm_names.vae(model.vae.state_dict(), len(model.vae.config.block_out_channels)))
     for name, tensor in out.items():
         if ".mid.attn_1." in name and tensor.ndim == 2:
@@ -115,7 +189,7 @@ def write_file(path: Path, model: Model, metadata: dict[str, str] | None = None)
         first = {f"text_model.{n.removeprefix('text_model.')}": t for n, t in model.text_encoder.state_dict().items()}
         out |= {f"conditioner.embedders.0.transformer.{n}": t for n, t in first.items()}
         out |= open_clip(model.text_encoder_2, "conditioner.embedders.1.model.")
-    else:
+    elif model.family == "sdxl-refiner":
         out |= open_clip(model.text_encoder_2, "conditioner.embedders.0.model.")
     save_file({name: tensor.contiguous() for name, tensor in out.items()}, path, metadata)
     return path
@@ -168,6 +242,11 @@ def pipeline(model: Model, folder: Path, prediction: str = "epsilon", image: boo
         made: Any = StableDiffusionPipeline(
             model.vae, model.text_encoder, bangs, model.unet, scheduler, None, None, requires_safety_checker=False
         )
+    elif model.family == "sd3":
+        flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
+        made = StableDiffusion3Pipeline(
+            model.unet, flow, model.vae, model.text_encoder, ends, model.text_encoder_2, bangs, None, None
+        )
     elif image:
         made = StableDiffusionXLImg2ImgPipeline(
             model.vae, model.text_encoder, model.text_encoder_2, ends if model.text_encoder else None, bangs,
@@ -187,6 +266,11 @@ UNET_KEYS = (
     "block_out_channels", "layers_per_block", "cross_attention_dim", "down_block_types", "up_block_types",
     "transformer_layers_per_block", "attention_head_dim", "norm_num_groups", "in_channels", "out_channels",
     "use_linear_projection", "addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim",
+)  # fmt: skip
+MMDIT_KEYS = (
+    "patch_size", "in_channels", "out_channels", "num_layers", "attention_head_dim", "num_attention_heads",
+    "joint_attention_dim", "caption_projection_dim", "pooled_projection_dim", "pos_embed_max_size",
+    "dual_attention_layers", "qk_norm", "sample_size",
 )  # fmt: skip
 VAE_KEYS = (
     "block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups", "scaling_factor",
@@ -208,7 +292,8 @@ def assert_same(loaded: Any, model: Model) -> None:
         assert actual.keys() == expected.keys()
         for name, tensor in expected.items():
             torch.testing.assert_close(actual[name], tensor, rtol=0, atol=0)
-    for ours, theirs, keys in ((loaded.unet, model.unet, UNET_KEYS), (loaded.vae, model.vae, VAE_KEYS)):
+    unet_keys = MMDIT_KEYS if model.family == "sd3" else UNET_KEYS
+    for ours, theirs, keys in ((loaded.unet, model.unet, unet_keys), (loaded.vae, model.vae, VAE_KEYS)):
         assert {key: _plain(ours.config.get(key)) for key in keys} == {key: _plain(theirs.config[key]) for key in keys}
     for name, text in texts.items():
         for key in TEXT_KEYS:

@@ -43,7 +43,7 @@ def first_size(width: int, height: int, spec: Spec) -> tuple[int, int] | None:
     if width * height < FAR_ABOVE * native:
         return None
     ratio = math.sqrt(native / (width * height))
-    factor = spec.latent_factor
+    factor = spec.size_multiple
 
     def near(side: int) -> int:
         return max(factor, round(side * ratio / factor) * factor)

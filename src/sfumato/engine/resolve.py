@@ -15,6 +15,8 @@ MAX_PIXELS = 4096 * 4096
 MAX_BATCH = 64
 #: What a model is made for that takes more than a latent and words: :attr:`Spec.beside`.
 _MADE_FOR = {"inpaint": "redraw a part of a picture (inpainting)", "edit": "change a picture by words"}
+#: What "automatic" is for flow models, whose greatest noise level is far above that of others.
+FLOW_SCHEDULER = "uniform"
 #: Seeds are drawn from 32 bits, as in the programs that people paste seeds from; any 64-bit seed is accepted.
 SEED_BITS = 32
 
@@ -45,7 +47,7 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
         )
     width = spec.native_size[0] if request.width is None else request.width
     height = spec.native_size[1] if request.height is None else request.height
-    _check_size(width, height, spec.latent_factor)
+    _check_size(width, height, spec.size_multiple)
     _check_range("steps", request.steps, 1, MAX_STEPS)
     _check_range("batch_size", request.batch_size, 1, MAX_BATCH)
     _check_range("clip_skip", request.clip_skip, 1, 12)
@@ -53,13 +55,14 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     _check_range("cfg_scale", cfg_scale, 0, 100)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     _check_range("seed", seed, 0, 2**63 - 1)
+    automatic = FLOW_SCHEDULER if spec.prediction == "flow" else None
     return Job(
         request=request,
         width=width,
         height=height,
         cfg_scale=cfg_scale,
         seeds=tuple(seed + k for k in range(request.batch_size)),
-        sampler=names.resolve(request.sampler, request.scheduler),
+        sampler=names.resolve(request.sampler, request.scheduler, automatic),
     )
 
 

@@ -17,6 +17,7 @@ from sfumato.engine.resolve import Job, resolve
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
 from sfumato.families.base import Networks
+from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
 from sfumato.prompt.networks import take_networks
 from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
@@ -109,7 +110,7 @@ class Studio:
             with memory.worded_exhaustion(f"the model {path.name}"):
                 networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
                 optimize.prepare(networks.unet, networks.vae, self.facts)
-            schedule = NoiseSchedule.from_betas(*networks.spec.betas)
+            schedule = schedule_of(networks.spec)
             loras = Adapters(networks)
             cache = EncodingCache(
                 functools.partial(read, networks),

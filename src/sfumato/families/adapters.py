@@ -19,7 +19,13 @@ from sfumato.weights.lora import Lora, read_lora
 #: Files that were read and are kept; they are mapped, and take memory only where they are in use.
 KEPT = 16
 #: Networks that not every model has, and the families that do.
-_OTHERS = {"text_encoder_2": "Stable Diffusion XL", "text_encoder_3": "Stable Diffusion 3", "transformer": "Flux"}
+_OTHERS = {
+    "text_encoder_2": "Stable Diffusion XL",
+    "text_encoder_3": "Stable Diffusion 3",
+    "transformer": "Stable Diffusion 3 or Flux",
+}
+#: What files call the network that takes the noise away.
+DENOISERS = ("unet", "transformer")
 _Plan = dict[str, dict[str, list[Branch]]]
 
 
@@ -50,7 +56,8 @@ class Adapters:
     """What is on a model's networks. A file is read once, and again when it has changed."""
 
     def __init__(self, networks: Networks) -> None:
-        self._parts: dict[str, Any] = {"unet": networks.unet, **{one.name: one.network for one in networks.readers}}
+        name = "transformer" if networks.spec.name == "sd3" else "unet"
+        self._parts: dict[str, Any] = {name: networks.unet, **{one.name: one.network for one in networks.readers}}
         self._files: OrderedDict[Hashable, Lora] = OrderedDict()
         self._on: tuple[Hashable, ...] = ()
         self._attached: list[Attachment] = []
@@ -77,7 +84,7 @@ class Adapters:
             self._take_off()
             raise
         self._on = on
-        reads = any(branches for network, branches in plan.items() if network != "unet")
+        reads = any(branches for network, branches in plan.items() if network not in DENOISERS)
         self.reading = tuple((mark, text) for mark, _, text in on) if reads else ()
 
     def _take_off(self) -> None:
@@ -100,7 +107,7 @@ class Adapters:
         places = {name: Places(name, network) for name, network in self._parts.items()}
         for lora, wish in zip(files, wishes, strict=True):
             for (network, path), branch in fit(lora, places).items():
-                if scale := branch.scale * (wish.unet if network == "unet" else wish.text):
+                if scale := branch.scale * (wish.unet if network in DENOISERS else wish.text):
                     plan[network].setdefault(path, []).append(Branch(branch.down, branch.up, scale))
         return plan
 
@@ -112,7 +119,7 @@ class Places:
         self.sizes = layers(network)
         self.paths: dict[str, str] = {}
         for path in self.sizes:
-            full = path if kind == "unet" or path.startswith("text_model.") else f"text_model.{path}"
+            full = path if kind in DENOISERS or path.startswith("text_model.") else f"text_model.{path}"
             for name in (path, full):
                 self.paths[name] = self.paths[name.replace(".", "_")] = path
         if kind == "unet" and isinstance(network.config.get("layers_per_block"), int):

@@ -21,7 +21,9 @@ Beside = Literal["", "inpaint", "edit"]
 class Spec:
     """A model's facts. ``latent_factor`` is pixels a latent cell, along one side; ``native_size`` is in pixels.
 
-    Latents are ``(encoded - shift_factor) * scaling_factor``; ``betas`` is (start, end, kind, count) of the noise.
+    Latents are ``(encoded - shift_factor) * scaling_factor``; a picture's sides are multiples of ``cell_multiple``
+    latent cells. ``betas`` is (start, end, kind, count) of the noise; for a prediction of ``"flow"`` its count and
+    ``flow_shift`` say it.
     ``beside`` says what the UNet takes beside the latent, after it in its channels: for ``"inpaint"`` a mask (1 where
     is to be drawn) and the latent of the picture without what is under it, for ``"edit"`` the latent of a picture.
     ``cfg_scale`` is the guidance that suits the model, for requests that name none; ``second_pass``
@@ -33,6 +35,7 @@ class Spec:
     beside: Beside = ""
     latent_channels: int = 4
     latent_factor: int = 8
+    cell_multiple: int = 1
     scaling_factor: float = 0.18215
     shift_factor: float = 0.0
     context_length: int = 77
@@ -40,6 +43,12 @@ class Spec:
     cfg_scale: float = 7.0
     second_pass: float = 0.4
     betas: tuple[float, float, str, int] = (0.00085, 0.012, "scaled_linear", 1000)
+    flow_shift: float = 3.0
+
+    @property
+    def size_multiple(self) -> int:
+        """What a picture's sides in pixels are multiples of."""
+        return self.latent_factor * self.cell_multiple
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from sfumato.errors import CheckpointError
 from sfumato.families.base import Beside, Networks, Reader, Spec
+from sfumato.families.joint import JointWords
 from sfumato.families.sized import WordsAndSize
 from sfumato.quant import layers
 from sfumato.quant.unpack import unpack
@@ -125,20 +126,34 @@ def check_fit(networks: Networks, path: Path) -> Networks:
             f"{path}: its UNet takes {unet.in_channels} channels and a latent has {spec.latent_channels}{depth}; "
             "such a model is of no family that is known"
         )
+    if isinstance(networks.conditioner, JointWords):
+        _check_joint(networks, path)
     if (unet.get("addition_embed_type") == "text_time") != isinstance(networks.conditioner, WordsAndSize):
         raise CheckpointError(f"{path}: its UNet and its text encoders are not of one family")
     for option, plain in _PLAIN.items():
         if (value := getattr(unet, option, None)) not in plain:
             raise CheckpointError(f"{path}: its UNet's {option} is {value!r}, which is of no family that is known")
     words = sum(reader.network.config.hidden_size for reader in networks.readers)
-    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != words:
+    wanted = unet.get("cross_attention_dim")
+    if isinstance(wanted, int) and wanted != words:
         raise CheckpointError(
-            f"{path}: its text encoder gives {words} numbers a word and its UNet takes "
-            f"{unet.cross_attention_dim}; they are not of one model"
+            f"{path}: its text encoder gives {words} numbers a word and its UNet takes {wanted}; they are not of one "
+            "model"
         )
     for reader in networks.readers:
         _check_reader(reader, spec, path)
     return networks
+
+
+def _check_joint(networks: Networks, path: Path) -> None:
+    config = networks.unet.config
+    words = sum(reader.network.config.hidden_size for reader in networks.readers)
+    pooled = sum(reader.network.config.projection_dim for reader in networks.readers)
+    if words > config.joint_attention_dim or pooled != config.pooled_projection_dim:
+        raise CheckpointError(
+            f"{path}: its text encoders give {words} numbers a word and {pooled} for a text, and its transformer takes "
+            f"{config.joint_attention_dim} and {config.pooled_projection_dim}; they are not of one model"
+        )
 
 
 def _check_reader(reader: Reader, spec: Spec, path: Path) -> None:

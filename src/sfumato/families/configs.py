@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfumato.weights.keymaps import clip, ldm
+from sfumato.weights.keymaps import clip, ldm, mmdit
 
 #: Of all of CLIP's text encoders, and of UNets that do not have 8 heads everywhere.
 HEAD_WIDTH = 64
@@ -30,6 +30,25 @@ def unet_config(shape: ldm.UNetShape, heads: int | None = 8) -> dict[str, Any]:
         "attention_head_dim": heads or tuple(max(1, width // HEAD_WIDTH) for width in shape.channels),
         "use_linear_projection": shape.linear_projection,
         "norm_num_groups": groups_of(shape.channels),
+    }
+
+
+def transformer_config(shape: mmdit.Shape) -> dict[str, Any]:
+    """The diffusers configuration of Stable Diffusion 3's transformer."""
+    return {
+        "sample_size": 128,
+        "patch_size": shape.patch,
+        "in_channels": shape.channels,
+        "out_channels": shape.channels,
+        "num_layers": shape.layers,
+        "attention_head_dim": shape.head,
+        "num_attention_heads": shape.width // shape.head,
+        "joint_attention_dim": shape.context,
+        "caption_projection_dim": shape.width,
+        "pooled_projection_dim": shape.pooled,
+        "pos_embed_max_size": shape.positions,
+        "dual_attention_layers": shape.twice,
+        "qk_norm": "rms_norm" if shape.normed else None,
     }
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from sfumato.errors import CheckpointError, nearest
-from sfumato.families import sized, tokens
+from sfumato.families import joint, sized, tokens
 from sfumato.families.base import Networks, Spec
 from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
 from sfumato.families.text import ClipReader
@@ -32,6 +33,9 @@ PIPELINES: Mapping[str, str] = {
     "StableDiffusionXLImg2ImgPipeline": "sdxl",
     "StableDiffusionXLInpaintPipeline": "sdxl",
     "StableDiffusionXLInstructPix2PixPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+    "StableDiffusion3Img2ImgPipeline": "sd3",
+    "StableDiffusion3InpaintPipeline": "sd3",
 }
 #: The text encoders, by family: the same pipelines draw with Stable Diffusion 1 and 2, with the base and the refiner.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
@@ -39,10 +43,12 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "sd2": ("text_encoder",),
     "sdxl": ("text_encoder", "text_encoder_2"),
     "sdxl-refiner": ("text_encoder_2",),
+    "sd3": ("text_encoder", "text_encoder_2"),
 }
 #: Our addition to the layout, optional: what suits the model.
 RECOMMENDED = "recommended.json"
 _UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
+_TRANSFORMERS = {"SD3Transformer2DModel": SD3Transformer2DModel}
 _VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 #: Attention in autoencoders that were saved before diffusers 0.15, the published Stable Diffusion 1.5 among them.
@@ -62,9 +68,9 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
         CheckpointError: damaged, incomplete, or of another family.
     """
     family = family_of(path)
-    parts = {part: path / part for part in ("unet", "vae")}
+    parts = {"unet": main_part(path), "vae": path / "vae"}
     configs = {part: read_json(folder / "config.json") for part, folder in parts.items()}
-    unet_kind = _class_of(configs["unet"], _UNETS, parts["unet"])
+    unet_kind = _class_of(configs["unet"], _TRANSFORMERS if family == "sd3" else _UNETS, parts["unet"])
     vae_kind = _class_of(configs["vae"], _VAES, parts["vae"])
     unet = build(lambda: unet_kind.from_config(configs["unet"]), parts["unet"])
     vae = build(lambda: vae_kind.from_config(configs["vae"]), parts["vae"])
@@ -75,6 +81,8 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
     networks = Networks(spec, readers, unet, vae, device)
     if configs["unet"].get("addition_embed_type") == "text_time":
         networks.conditioner = _sized(path, networks.unet.config, readers[-1])
+    elif family == "sd3":
+        networks.conditioner = joint.JointWords(networks.unet.config.joint_attention_dim)
     return check_fit(networks, path)
 
 
@@ -84,11 +92,14 @@ def _reader(family: str, path: Path, name: str, dtype: torch.dtype, device: torc
     kind = config.get("model_type", "clip_text_model")
     if kind != "clip_text_model":
         raise CheckpointError(f"{folder}: a {kind} is of no family that is known; nearest: sd1")
+    projected = second or family == "sd3"
     pad = "!" if second or family == "sd2" else tokens.EOS
     tokenizer = tokens.from_folder(path / name.replace("text_encoder", "tokenizer"), pad)
-    network = fill_text(config, _tensors(folder), dtype, device, folder, projected=second)
+    network = fill_text(config, _tensors(folder), dtype, device, folder, projected=projected)
     if family.startswith("sdxl"):
         return sized.reader(name, network, tokenizer)
+    if family == "sd3":
+        return joint.reader(name, network, tokenizer)
     return ClipReader(tokenizer, network, skips=family == "sd1")
 
 
@@ -97,6 +108,11 @@ def _sized(path: Path, unet: Any, last: ClipReader) -> sized.WordsAndSize:
     numbers = unet.projection_class_embeddings_input_dim - last.network.config.projection_dim
     zero_empty = read_json(path / "model_index.json").get("force_zeros_for_empty_prompt", True)
     return sized.WordsAndSize(bool(zero_empty), scored=numbers == 5 * unet.addition_time_embed_dim)
+
+
+def main_part(path: Path) -> Path:
+    """The folder of the network that takes the noise away."""
+    return path / ("transformer" if family_of(path) == "sd3" else "unet")
 
 
 def family_of(path: Path) -> str:
@@ -116,6 +132,8 @@ def family_of(path: Path) -> str:
         raise CheckpointError(
             f"{path}: of no family that is known: its model_index.json names {name}; nearest: sd1 ({nearest_one})"
         )
+    if PIPELINES[name] == "sd3":
+        return "sd3"
     if PIPELINES[name] == "sdxl":
         return "sdxl" if (path / "text_encoder").is_dir() else "sdxl-refiner"
     activation = read_json(path / "text_encoder" / "config.json").get("hidden_act", "quick_gelu")
@@ -138,16 +156,18 @@ def _spec(family: str, path: Path, unet: Any, vae: Any) -> Spec:
     scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     levels = vae.get("encoder_block_out_channels") or vae.block_out_channels
     factor = 2 ** (len(levels) - 1)
-    _check_scheduler(scheduler, path / "scheduler" / "scheduler_config.json")
+    flow = family == "sd3"
+    _check_scheduler(scheduler, path / "scheduler" / "scheduler_config.json", flow)
     defaults = Spec(name=family)
     start, end, kind, count = defaults.betas
     scale = vae.get("scaling_factor")
     return Spec(
         name=family,
-        prediction=scheduler.get("prediction_type", defaults.prediction),
+        prediction="flow" if flow else scheduler.get("prediction_type", defaults.prediction),
         beside=beside_of(unet.in_channels, vae.latent_channels),
         latent_channels=vae.latent_channels,
         latent_factor=factor,
+        cell_multiple=unet.get("patch_size", 1),
         scaling_factor=defaults.scaling_factor if scale is None else scale,
         shift_factor=vae.get("shift_factor") or 0.0,
         cfg_scale=_recommended(path, "cfg_scale", defaults.cfg_scale, 100),
@@ -159,6 +179,7 @@ def _spec(family: str, path: Path, unet: Any, vae: Any) -> Spec:
             scheduler.get("beta_schedule", kind),
             scheduler.get("num_train_timesteps", count),
         ),
+        flow_shift=scheduler.get("shift", 1.0) if flow else defaults.flow_shift,
     )
 
 
@@ -187,7 +208,7 @@ def _recommended(path: Path, key: str, default: float, most: float) -> float:
     return value
 
 
-def _check_scheduler(config: Mapping[str, Any], path: Path) -> None:
+def _check_scheduler(config: Mapping[str, Any], path: Path, flow: bool) -> None:
     """Refuse training that can't be followed, so that no picture is drawn with another."""
     named = {"prediction_type": _PREDICTIONS, "beta_schedule": KINDS}
     for key, known in named.items():
@@ -195,11 +216,12 @@ def _check_scheduler(config: Mapping[str, Any], path: Path) -> None:
         if value not in known:
             close = nearest(str(value), known) or "known: " + ", ".join(known)
             raise CheckpointError(f"{path}: {key} {value!r} is not known; {close}")
-    for key in ("beta_start", "beta_end", "num_train_timesteps"):
+    for key in ("shift", "num_train_timesteps") if flow else ("beta_start", "beta_end", "num_train_timesteps"):
         value = config.get(key, 1)
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             raise CheckpointError(f"{path}: {key} is {value!r}, not a number above 0")
-    for key, what in (("trained_betas", "noise levels of its own"), ("rescale_betas_zero_snr", "zero terminal SNR")):
+    for key, what in (("trained_betas", "noise levels of its own"), ("rescale_betas_zero_snr", "zero terminal SNR"),
+                      ("use_dynamic_shifting", "a shift by size")):  # fmt: skip
         if config.get(key):
             raise CheckpointError(f"{path}: {key}: a model with {what} can't be drawn with yet")
 

@@ -13,14 +13,16 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from sfumato.errors import CheckpointError
 from sfumato.families import configs
-from sfumato.families.build import build, fill, fill_text
+from sfumato.families.build import PROJECTION, build, fill, fill_text
 from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header
-from sfumato.weights.keymaps import clip, ldm
+from sfumato.weights.keymaps import clip, ldm, mmdit
+from sfumato.weights.keymaps.piece import Piece
 from sfumato.weights.source import open_any
 
 #: What a file may carry beside the networks: noise tables, training leftovers, marks.
@@ -52,7 +54,7 @@ class Text:
     """A text encoder in the file: its shape, and where its tensors lie."""
 
     shape: clip.TextShape
-    places: Mapping[str, clip.Piece]
+    places: Mapping[str, Piece]
     open_clip: bool
 
 
@@ -115,14 +117,23 @@ class LdmFile:
                 shape = clip.shape(tensors, places)
         return Text(shape, places, open_clip)
 
-    def check_all_used(self, unet: ldm.UNetShape, vae: ldm.VaeShape, more: tuple[str, ...] = ()) -> None:
+    def transformer(self) -> mmdit.Shape:
+        """Stable Diffusion 3's transformer's hyperparameters."""
+        with self.reading():
+            return mmdit.shape(self.header.tensors)
+
+    def check_all_used(self, unet: ldm.UNetShape | mmdit.Shape, vae: ldm.VaeShape, more: tuple[str, ...] = ()) -> None:
         """Refuse tensors that are not part of the family.
 
         Raises:
             CheckpointError: there are some; the message names them.
         """
         tensors = self.header.tensors
-        used = {*self._used, *ldm.unet_names(tensors, unet), *ldm.vae_names(tensors, vae)}
+        if isinstance(unet, ldm.UNetShape):
+            names = {*ldm.unet_names(tensors, unet)}
+        else:
+            names = {piece.name for piece in mmdit.names(tensors, unet.layers).values()}
+        used = {*self._used, *names, *ldm.vae_names(tensors, vae)}
         if unknown := [n for n in tensors if n not in used and not n.startswith(IGNORED + more)]:
             some = ", ".join(sorted(unknown)[:3])
             raise CheckpointError(f"{self.path}: {len(unknown)} tensors are not part of {self.family}, such as {some}")
@@ -132,16 +143,31 @@ class LdmFile:
         unet = build(lambda: UNet2DConditionModel.from_config(config), self.path)
         return fill(unet, self._tensors(ldm.unet_names(self.header.tensors, shape)), dtype, device, self.path)
 
+    def make_transformer(self, shape: mmdit.Shape, dtype: torch.dtype, device: torch.device) -> Any:
+        """Stable Diffusion 3's transformer, filled."""
+        model = build(lambda: SD3Transformer2DModel.from_config(configs.transformer_config(shape)), self.path)
+        places = mmdit.names(self.header.tensors, shape.layers)
+        return fill(model, self._pieces(places), dtype, device, self.path)
+
     def make_vae(self, shape: ldm.VaeShape, scale: float, dtype: torch.dtype, device: torch.device) -> Any:
         """The autoencoder, filled."""
         vae = build(lambda: AutoencoderKL.from_config(configs.vae_config(shape, scale)), self.path)
         return fill(vae, self._tensors(ldm.vae_names(self.header.tensors, shape)), dtype, device, self.path)
 
-    def make_text(self, text: Text, dtype: torch.dtype, device: torch.device, *, projected: bool = False) -> Any:
-        """A text encoder, filled; ``projected``: with the projection of the text as a whole."""
-        shape = text.shape if projected else replace(text.shape, projection=0)
+    def make_text(
+        self, text: Text, dtype: torch.dtype, device: torch.device, *, projected: bool = False, alone: bool = False
+    ) -> Any:
+        """A text encoder, filled.
+
+        Args:
+            projected: with the projection of the text as a whole; if also ``alone``, one that changes nothing,
+                whatever the file has.
+        """
+        shape = text.shape if projected and not alone else replace(text.shape, projection=0)
         config = configs.text_config(shape, open_clip=text.open_clip)
-        tensors = {name: self._piece(piece) for name, piece in text.places.items()}
+        tensors = self._pieces(text.places)
+        if projected and alone:
+            tensors[PROJECTION] = torch.eye(shape.width)
         return fill_text(config, tensors, dtype, device, self.path, projected=projected)
 
     def native_size(self, factor: int, cells: int) -> tuple[int, int]:
@@ -155,6 +181,9 @@ class LdmFile:
     def _tensors(self, names: Mapping[str, str]) -> dict[str, Stored]:
         return {new: self._source.stored(old) for old, new in names.items()}
 
-    def _piece(self, piece: clip.Piece) -> Stored:
+    def _pieces(self, places: Mapping[str, Piece]) -> dict[str, Stored]:
+        return {name: self._piece(piece) for name, piece in places.items()}
+
+    def _piece(self, piece: Piece) -> Stored:
         stored = self._source.stored(piece.name)
         return piece.of(stored if piece.can_be_of(stored) else self._source.get(piece.name))

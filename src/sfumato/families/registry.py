@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from sfumato.errors import CheckpointError
-from sfumato.families import folder, sd1, sd2, sdxl
+from sfumato.families import folder, sd1, sd2, sd3, sdxl
 from sfumato.families.base import Networks
 from sfumato.families.ldm_file import describe, marks_missing
 from sfumato.weights.header import Header
@@ -33,6 +33,7 @@ FAMILIES: Mapping[str, Family] = {
     "sd2": Family(sd2.MARKS, sd2.load),
     "sdxl": Family(sdxl.MARKS, sdxl.load),
     "sdxl-refiner": Family(sdxl.REFINER_MARKS, sdxl.load_refiner),
+    "sd3": Family(sd3.MARKS, sd3.load),
 }
 
 #: What else a file may be, by a name that its tensors have; the first that is found says it.
@@ -41,7 +42,7 @@ _OTHERS: Mapping[str, str] = {
     r"^control_model\.|^input_hint_block\.|^controlnet_": "a ControlNet, which steers a model and is none by itself",
     r"^conditioner\.embedders\.": "a part of Stable Diffusion XL",
     r"^cond_stage_model\.model\.": "a part of Stable Diffusion 2",
-    r"\bjoint_blocks\.": "Stable Diffusion 3",
+    r"\bjoint_blocks\.": "a part of Stable Diffusion 3; its CLIP text encoders and its autoencoder belong in the file",
     r"\bdouble_blocks\.": "Flux",
     r"^(down_blocks|text_model|mid_block)\.": "one part of a diffusers folder; give the folder that it lies in",
     r"^model\.diffusion_model\.": "a checkpoint that lacks its text encoder, its autoencoder or more",
@@ -57,7 +58,7 @@ def identify(path: Path) -> tuple[str, Header]:
         CheckpointError: damaged, or of no known family; the message names the nearest and what is missing.
     """
     if path.is_dir():
-        return folder.family_of(path), open_part(path / "unet").header
+        return folder.family_of(path), open_part(folder.main_part(path)).header
     header = open_any(path).header
     lacking = {name: marks_missing(family.marks, header) for name, family in FAMILIES.items()}
     best = min(lacking, key=lambda name: (len(lacking[name]) - len(FAMILIES[name].marks), len(lacking[name])))

@@ -9,6 +9,9 @@ from sfumato.runtime.device import DeviceFacts
 from sfumato.runtime.feed_forward import use_tiled_feed_forward
 from sfumato.runtime.packed import can_pack, pack
 
+#: diffusers' processors that :class:`FastAttention` computes the same as.
+_STOCK = ("AttnProcessor", "AttnProcessor2_0", "FastAttention")
+
 
 def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> None:
     """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks.
@@ -20,9 +23,15 @@ def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> 
     for network in (unet, vae):
         if facts.kind != "mps":
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        if facts.kind == "cpu" and hasattr(network, "set_attn_processor"):
+        if facts.kind == "cpu" and _has_stock_attention(network):
             network.set_attn_processor(FastAttention())  # pyright: ignore[reportCallIssue]
     if facts.kind == "cpu":
         use_tiled_feed_forward(unet)
         if facts.bf16 and can_pack():
             pack(unet)
+
+
+def _has_stock_attention(network: torch.nn.Module) -> bool:
+    """Whether all of its attention is diffusers' plain one; attention of words and picture jointly is not."""
+    processors = getattr(network, "attn_processors", {})
+    return bool(processors) and all(type(one).__name__ in _STOCK for one in processors.values())

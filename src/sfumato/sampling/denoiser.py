@@ -95,7 +95,7 @@ def wrap(network: Network, prediction: str, schedule: NoiseSchedule) -> Denoise:
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         c = coefficients(prediction, sigma)
-        t = torch.full((x.shape[0],), schedule.t_of(sigma), dtype=torch.float32, device=x.device)
+        t = torch.full((x.shape[0],), schedule.network_time(sigma), dtype=torch.float32, device=x.device)
         return c.c_skip * x + c.c_out * network(x * c.c_in, t).to(x.dtype)
 
     return denoise

@@ -106,10 +106,11 @@ SCHEDULERS: tuple[Scheduler, ...] = (
 )
 
 
-def resolve(sampler: str | None = None, scheduler: str | None = None) -> Resolved:
+def resolve(sampler: str | None = None, scheduler: str | None = None, automatic: str | None = None) -> Resolved:
     """The sampler and schedule that two names mean; ``None`` is "DPM++ 2M" and "Automatic".
 
-    A sampler may carry its schedule ("DPM++ 2M Karras", "euler_k"). Automatic becomes the sampler's own schedule.
+    A sampler may carry its schedule ("DPM++ 2M Karras", "euler_k"). Automatic becomes the sampler's own schedule, or
+    the one whose key ``automatic`` is, for models that need it.
 
     Raises:
         RequestError: a name that is not known, with the nearest ones; or two schedules that contradict each other.
@@ -127,7 +128,7 @@ def resolve(sampler: str | None = None, scheduler: str | None = None) -> Resolve
             )
         chosen = fused
     if chosen.key == "automatic":
-        chosen = next(one for one in SCHEDULERS if one.key == wanted.automatic)
+        chosen = next(one for one in SCHEDULERS if one.key == (automatic or wanted.automatic))
     return Resolved(wanted.key, chosen.key, wanted.label, chosen.label)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,12 +32,15 @@ class NoiseSchedule:
         alphas_cumprod: (count,), in (0, 1], falling. Zeros at the end (zero terminal SNR) are raised to 2^-24.
     """
 
+    #: What no alpha-bar is below.
+    smallest: ClassVar[float] = SMALLEST_ALPHA
+
     alphas_cumprod: Tensor
     sigmas: Tensor = field(init=False)
     _log_sigmas: list[float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        alphas = self.alphas_cumprod.detach().to("cpu", torch.float64).clamp(min=SMALLEST_ALPHA)
+        alphas = self.alphas_cumprod.detach().to("cpu", torch.float64).clamp(min=self.smallest)
         sigmas = ((1 - alphas) / alphas).sqrt()
         if alphas.ndim != 1 or len(alphas) < 2 or not bool((sigmas.diff() > 0).all()) or not float(sigmas[0]) > 0:
             raise CheckpointError("the noise schedule is damaged: alphas_cumprod must fall strictly from below 1 to 0.")
@@ -98,9 +102,36 @@ class NoiseSchedule:
         share = (level - table[low]) / (table[low + 1] - table[low])
         return low + min(max(share, 0.0), 1.0)
 
+    def network_time(self, sigma: float) -> float:
+        """What the network is told for a noise level: its time."""
+        return self.t_of(sigma)
+
     def sigma_of(self, t: float) -> float:
         """The noise level of a time, which need not be whole; the inverse of :meth:`t_of`."""
         table = self._log_sigmas
         t = min(max(t, 0.0), len(table) - 1.0)
         low = min(int(t), len(table) - 2)
         return math.exp(table[low] + (t - low) * (table[low + 1] - table[low]))
+
+
+class FlowSchedule(NoiseSchedule):
+    """The noise of a flow-matching model (Lipman et al. 2022), as Stable Diffusion 3 has it.
+
+    There a noisy latent is ``(1 - s) x0 + s noise``, which in sigma space is the level ``s / (1 - s)``; and s is
+    ``shift u / (1 + (shift - 1) u)`` (Esser et al. 2024, section 5.3.2) of an even ramp u from 0 to 1. At u = 1 there
+    is no picture left and the level would be infinite: the last u is a quarter of a step below.
+    """
+
+    smallest: ClassVar[float] = 2.0**-60
+
+    @classmethod
+    def shifted(cls, shift: float = 3.0, count: int = 1000) -> FlowSchedule:
+        """The schedule of a model that was trained, or is drawn with, this shift; ``count`` is its greatest time."""
+        u = torch.arange(1, count + 1, dtype=torch.float64) / count
+        u[-1] -= 0.25 / count
+        levels = shift * u / (1 - u)
+        return cls(1 / (1 + levels**2))
+
+    def network_time(self, sigma: float) -> float:
+        """``count * s``; fractional, and never below 0 nor above ``count``."""
+        return len(self) * sigma / (1 + sigma)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from sfumato.errors import CheckpointError
-from sfumato.sampling.noise_schedule import NoiseSchedule
+from sfumato.sampling.denoiser import wrap
+from sfumato.sampling.noise_schedule import FlowSchedule, NoiseSchedule
 
 
 def test_stable_diffusion_has_its_well_known_levels(schedule):
@@ -52,3 +53,32 @@ def test_time_and_level_are_inverse_between_trained_times(t, schedule):
 @pytest.mark.parametrize(("sigma", "t"), [(0.0, 0), (0.001, 0), (20.0, 999), (1e9, 999)])
 def test_levels_outside_the_table_get_the_nearest_time(sigma, t, schedule):
     assert schedule.t_of(sigma) == t
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 12.0])
+def test_a_flow_models_levels_are_those_of_diffusers(shift):
+    theirs = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift).sigmas.flip(0).double()
+
+    ours = FlowSchedule.shifted(shift)
+
+    shares = ours.sigmas / (1 + ours.sigmas)
+    torch.testing.assert_close(shares[:-1], theirs[:-1], rtol=0, atol=1e-6)
+    assert 1 - 0.25 / 1000 <= float(shares[-1]) < 1
+    for sigma, share in zip(ours.sigmas.tolist(), shares.tolist(), strict=True):
+        assert ours.network_time(sigma) == pytest.approx(1000 * share)
+    assert ours.network_time(0.0) == 0
+
+
+def test_a_flow_denoiser_finds_the_picture_of_a_network_that_knows_it():
+    """Of noise - x0, at (1 - s) x0 + s noise and time 1000 s."""
+    torch.manual_seed(0)
+    x0, noise = torch.randn(2, 1, 4, 8, 8)
+    schedule = FlowSchedule.shifted(3.0)
+
+    def network(x, t):
+        s = t.view(-1, 1, 1, 1) / 1000
+        torch.testing.assert_close(x, (1 - s) * x0 + s * noise, rtol=0, atol=1e-5)
+        return noise - x0
+
+    for sigma in (0.1, 1.0, 20.0):
+        torch.testing.assert_close(wrap(network, "flow", schedule)(x0 + sigma * noise, sigma), x0, rtol=0, atol=1e-4)

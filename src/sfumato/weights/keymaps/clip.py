@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
-
-from sfumato.weights.blocks import Stored
 from sfumato.weights.header import TensorInfo
+from sfumato.weights.keymaps.piece import Piece
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -25,24 +22,6 @@ _OPEN_LAYER = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
 #: Beside the text encoder proper: buffers, and what only images need.
 _NEEDLESS = re.compile(r".*(position_ids|logit_scale|attn_mask)")
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Where a network's tensor lies: a file's tensor, one of three equal parts of its rows, turned on its side."""
-
-    name: str
-    third: int | None = None
-    turned: bool = False
-
-    def can_be_of(self, tensor: Stored) -> bool:
-        """Whether it can be cut from the tensor as it is: packed ones can't be turned, nor cut inside a block."""
-        return isinstance(tensor, Tensor) or not (self.turned or (self.third is not None and not tensor.can_split(3)))
-
-    def of(self, tensor: Any) -> Any:
-        """The piece of the file's tensor, packed if that is."""
-        part = tensor if self.third is None else tensor.chunk(3)[self.third]
-        return part.t().contiguous() if self.turned else part
 
 
 @dataclass(frozen=True)

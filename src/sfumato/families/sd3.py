@@ -1,0 +1,79 @@
+"""Stable Diffusion 3 and 3.5: an LDM file that has its CLIP text encoders, or a diffusers folder.
+
+A file brings no T5 tokenizer, so T5 is left out where it has one: the reference draws without it too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sfumato.families import folder, tokens
+from sfumato.families.base import Networks, Spec
+from sfumato.families.build import beside_of, check_fit
+from sfumato.families.joint import JointWords, reader
+from sfumato.families.ldm_file import LdmFile
+from sfumato.weights.keymaps import ldm
+
+FIRST = "text_encoders.clip_l.transformer."
+SECOND = "text_encoders.clip_g.transformer."
+_TABLE = "text_model.embeddings.token_embedding.weight"
+#: Present in every LDM file of the family, whatever its widths.
+MARKS = (
+    ldm.UNET + "joint_blocks.0.x_block.attn.qkv.weight",
+    ldm.UNET + "x_embedder.proj.weight",
+    ldm.UNET + "pos_embed",
+    ldm.UNET + "final_layer.linear.weight",
+    ldm.VAE + "encoder.conv_in.weight",
+    ldm.VAE + "decoder.conv_in.weight",
+    FIRST + _TABLE,
+    SECOND + _TABLE,
+)
+_IGNORED = ("text_encoders.t5xxl.", "text_encoders.clip_l.", "text_encoders.clip_g.", "model_sampling.")
+#: The published autoencoder's (Esser et al. 2024).
+SCALE, OFFSET = 1.5305, 0.0609
+_CELLS = 128
+
+
+def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+    """Load a file in the LDM layout, or a diffusers folder.
+
+    Args:
+        dtype: for text encoders and transformer. vae_dtype: for the autoencoder.
+
+    Raises:
+        CheckpointError: damaged, incomplete, or of another family.
+    """
+    if path.is_dir():
+        return folder.load(path, dtype, vae_dtype, device)
+    file = LdmFile(path, "sd3", MARKS)
+    shape, vae = file.transformer(), file.vae()
+    texts = {"text_encoder": file.text(FIRST), "text_encoder_2": file.text(SECOND, open_clip=True)}
+    file.check_all_used(shape, vae, _IGNORED)
+    factor = 2 ** (len(vae.channels) - 1)
+    spec = Spec(
+        name="sd3",
+        prediction="flow",
+        beside=beside_of(shape.channels, vae.latent_channels),
+        latent_channels=vae.latent_channels,
+        latent_factor=factor,
+        cell_multiple=shape.patch,
+        scaling_factor=SCALE,
+        shift_factor=OFFSET,
+        native_size=file.native_size(factor, _CELLS),
+    )
+    readers = []
+    for name, text in texts.items():
+        first = name == "text_encoder"
+        network = file.make_text(text, dtype, device, projected=True, alone=first)
+        readers.append(reader(name, network, tokens.clip() if first else tokens.clip("!")))
+    networks = Networks(
+        spec,
+        tuple(readers),
+        file.make_transformer(shape, dtype, device),
+        file.make_vae(vae, SCALE, vae_dtype, device),
+        device,
+        JointWords(shape.context),
+    )
+    return check_fit(networks, path)
