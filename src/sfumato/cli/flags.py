@@ -54,7 +54,9 @@ Threads = Annotated[int | None, Option("--threads", metavar="N", help="CPU threa
 Version = Annotated[bool, Option("--version", help="Print the version.")]
 ModelPath = Annotated[Path, Option("--model_path", metavar="PATH", help="The model: a file of any kind, or a folder.")]
 OutputPath = Annotated[Path, Option("--output_path", metavar="FILE", help="Where the new file goes.")]
-QuantType = Annotated[str, Option("--type", metavar="NAME", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16 or bf16.")]
+QuantType = Annotated[
+    str, Option("--type", metavar="NAME", help="q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, f16 or bf16.")
+]
 Layout = Annotated[
     str, Option("--layout", metavar="NAME", help="portable for stable-diffusion.cpp too, or compact: smaller.")
 ]

@@ -14,13 +14,15 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize, quantize
 from torch import Tensor
 
+from sfumato.quant import k_quants
 from sfumato.quant.rules import Choice, Rule, choose
 from sfumato.runtime.atomic import whole_path
 from sfumato.weights.gguf_file import ORIGINAL_SHAPE
 from sfumato.weights.header import Header
 
 #: The metadata's number of the type that most tensors have (llama.cpp's ``LLAMA_FTYPE``).
-_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "BF16": 32}
+_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q4_K": 14, "Q5_K": 16,
+               "Q6_K": 18, "BF16": 32}  # fmt: skip
 _PLAIN = {GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16}
 #: The version of the quantized formats, which GGUF's specification asks for.
 FORMAT_VERSION = 2
@@ -154,7 +156,7 @@ def _packed(tensor: Tensor, choice: Choice, group: Group) -> np.ndarray:
         data = exact.astype(_PLAIN[choice.type])
         again = data.astype(np.float32)
     else:
-        data = quantize(exact, choice.type)
+        data = _quantized(exact, choice.type)
         again = dequantize(data, choice.type)
     group.tensors += 1
     group.numbers += exact.size
@@ -162,3 +164,11 @@ def _packed(tensor: Tensor, choice: Choice, group: Group) -> np.ndarray:
     group.error += float(np.square(exact - again, dtype=np.float64).sum())
     group.squares += float(np.square(exact, dtype=np.float64).sum())
     return data
+
+
+def _quantized(exact: np.ndarray, kind: GGMLQuantizationType) -> np.ndarray:
+    """(..., numbers) to (..., bytes): by the gguf package, and by ours what it can only read."""
+    if kind.name not in k_quants.KINDS:
+        return quantize(exact, kind)
+    block, _ = GGML_QUANT_SIZES[kind]
+    return k_quants.pack(torch.from_numpy(exact).view(-1, block), kind.name).numpy().reshape(*exact.shape[:-1], -1)

@@ -15,13 +15,22 @@ from sfumato.weights.header import TensorInfo
 #: What can be asked for, from the smallest.
 TYPES = {
     "q4_0": GGMLQuantizationType.Q4_0,
+    "q4_k": GGMLQuantizationType.Q4_K,
     "q4_1": GGMLQuantizationType.Q4_1,
     "q5_0": GGMLQuantizationType.Q5_0,
+    "q5_k": GGMLQuantizationType.Q5_K,
     "q5_1": GGMLQuantizationType.Q5_1,
+    "q6_k": GGMLQuantizationType.Q6_K,
     "q8_0": GGMLQuantizationType.Q8_0,
     "bf16": GGMLQuantizationType.BF16,
     "f16": GGMLQuantizationType.F16,
     "f32": GGMLQuantizationType.F32,
+}
+#: What rows get that do not fit a type's blocks of 256, in blocks of 32: the nearest that is no worse, as in llama.cpp.
+_INSTEAD = {
+    GGMLQuantizationType.Q4_K: GGMLQuantizationType.Q5_0,
+    GGMLQuantizationType.Q5_K: GGMLQuantizationType.Q5_1,
+    GGMLQuantizationType.Q6_K: GGMLQuantizationType.Q8_0,
 }
 LAYOUTS = ("portable", "compact")
 #: Small, and every pixel or step goes through them: kept whole.
@@ -104,7 +113,11 @@ def _fitted(shape: tuple[int, ...], wish: GGMLQuantizationType, layout: str, rea
     count = math.prod(shape)
     if layout == "compact" and count % ROW == 0:
         return Choice(wish, (count // ROW, ROW), reason)
-    return Choice(GGMLQuantizationType.F16, shape, f"rows of {shape[-1] if shape else 1} do not fit blocks of {block}")
+    instead = _INSTEAD.get(wish, GGMLQuantizationType.F16)
+    if shape and shape[-1] % GGML_QUANT_SIZES[instead][0]:
+        instead = GGMLQuantizationType.F16
+    row = f"rows of {shape[-1] if shape else 1} do not fit blocks of {block}"
+    return Choice(instead, shape, f"{row}: {instead.name.lower()}")
 
 
 def _like(name: str, patterns: Sequence[str]) -> bool:

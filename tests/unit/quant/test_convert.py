@@ -70,12 +70,30 @@ def test_rules_go_before_all_else():
         parse_rules(["a=q9"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "layout", "expected"),
+    [
+        ("q4_k", (64, 512), "portable", ("Q4_K", (64, 512))),
+        ("q4_k", (320, 320), "portable", ("Q5_0", (320, 320))),
+        ("q5_k", (320, 320), "portable", ("Q5_1", (320, 320))),
+        ("q6_k", (320, 320), "portable", ("Q8_0", (320, 320))),
+        ("q6_k", (320, 320), "compact", ("Q6_K", (400, 256))),
+        ("q6_k", (64, 100), "portable", ("F16", (64, 100))),
+    ],
+)
+def test_rows_that_fit_no_large_blocks_get_small_ones(kind, shape, layout, expected):
+    choice = choose(LINEAR, TensorInfo("F16", shape), TYPES[kind], layout)
+    assert (choice.type.name, choice.shape) == expected
+    assert (choice.reason == "") == (choice.type == TYPES[kind])
+
+
 @pytest.mark.parametrize("layout", ["portable", "compact"])
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_file_holds_what_the_gguf_package_reads(model, tmp_path, kind, layout):
     path = _quantize(model, tmp_path / "m.gguf", "--type", kind, "--layout", layout)
     reader, exact, ours = GGUFReader(path), load_file(model), GgufSource(path)
-    bound = {"q4_0": 0.12, "q4_1": 0.1, "q5_0": 0.06, "q5_1": 0.05, "q8_0": 0.01, "bf16": 0.005}.get(kind, 0.001)
+    bound = {"q4_0": 0.12, "q4_1": 0.1, "q5_0": 0.06, "q5_1": 0.05, "q8_0": 0.01, "bf16": 0.005,
+             "q4_k": 0.09, "q5_k": 0.06, "q6_k": 0.025}.get(kind, 0.001)  # fmt: skip
 
     assert {tensor.name for tensor in reader.tensors} == {n for n in exact if not n.endswith("position_ids")}
     for tensor in reader.tensors:
