@@ -30,6 +30,10 @@ class QuantizeFlags:
     force: bool
 
 
+#: What ComfyUI-GGUF calls the families; Stable Diffusion 2 has no name of its own there.
+ARCHITECTURES = {"sdxl": "sdxl", "sdxl-refiner": "sdxl", "sd3": "sd3"}
+
+
 def run(flags: QuantizeFlags) -> None:
     """Writes the smaller model, or with ``--dequantize`` a plain one, and prints a table of what became of it.
 
@@ -37,6 +41,7 @@ def run(flags: QuantizeFlags) -> None:
         SfumatoError: what can't be done; then nothing is written.
     """
     from sfumato.families import models_folder
+    from sfumato.families.registry import family_of
     from sfumato.quant import rules
     from sfumato.weights.source import open_any
 
@@ -61,7 +66,8 @@ def run(flags: QuantizeFlags) -> None:
     from sfumato.quant.convert import convert
 
     with _bar() as on_tensor:
-        report = convert(source, names, flags.output_path, wish, flags.layout, "sd1", given, on_tensor)
+        architecture = ARCHITECTURES.get(family_of(source.header), "sd1")
+        report = convert(source, names, flags.output_path, wish, flags.layout, architecture, given, on_tensor)
     typer.echo("\n".join(describe(report, flags, models_folder.size_of(flags.model_path))), err=True)
     typer.echo(str(flags.output_path))
 

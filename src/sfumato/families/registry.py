@@ -71,6 +71,11 @@ def identify(path: Path) -> tuple[str, Header]:
     return best, header
 
 
+def family_of(header: Header) -> str:
+    """The family that has all its marks in the header; empty if none has."""
+    return next((name for name, family in FAMILIES.items() if not marks_missing(family.marks, header)), "")
+
+
 def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
     """Load a checkpoint file or diffusers folder.
 

@@ -24,6 +24,8 @@ from sfumato.weights.header import Header
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q4_K": 14, "Q5_K": 16,
                "Q6_K": 18, "BF16": 32}  # fmt: skip
 _PLAIN = {GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16}
+#: Metadata that goes along: what its trainer said of the model.
+_SAID = "modelspec."
 #: The version of the quantized formats, which GGUF's specification asks for.
 FORMAT_VERSION = 2
 
@@ -91,7 +93,7 @@ def convert(
     report, total = Report(), sum(math.prod(infos[old].shape) for old in names)
     done = 0
     with whole_path(output) as path:
-        writer = _start(path, names, choices, infos, wish, architecture)
+        writer = _start(path, names, choices, source.header, wish, architecture)
         for old, new in names.items():
             writer.write_tensor_data(_packed(source.get(old), choices[old], _group(report, new, choices[old], wish)))
             done += math.prod(infos[old].shape)
@@ -101,15 +103,18 @@ def convert(
 
 
 def _start(
-    path: Path, names: Mapping[str, str], choices: Mapping[str, Choice], infos: Mapping[str, object],
+    path: Path, names: Mapping[str, str], choices: Mapping[str, Choice], header: Header,
     wish: GGMLQuantizationType, architecture: str,
 ) -> GGUFWriter:  # fmt: skip
-    """A writer whose header is on disk."""
+    """A writer whose header is on disk, with what the source's metadata says of the model."""
     writer = GGUFWriter(path, architecture)
     writer.add_quantization_version(FORMAT_VERSION)
     writer.add_file_type(_FILE_TYPES[wish.name])
+    for key, value in header.metadata.items():
+        if key.startswith(_SAID):
+            writer.add_string(key, value)
     for old, new in names.items():
-        choice, original = choices[old], tuple(getattr(infos[old], "shape", ()))
+        choice, original = choices[old], header.tensors[old].shape
         if choice.shape != original:
             writer.add_array(ORIGINAL_SHAPE + new, [int(n) for n in original])
         stored = choice.shape or (1,)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sfumato.weights.header import Header, TensorInfo
 
 #: What can be loaded and drawn with today; the registry of families has the same names.
-LOADABLE = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+LOADABLE = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
 LABELS: Mapping[str, str] = {
     "sd1": "Stable Diffusion 1",
     "sd2": "Stable Diffusion 2",

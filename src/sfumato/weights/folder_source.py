@@ -14,6 +14,8 @@ from sfumato.weights.keymaps import ldm, ldm_names
 from sfumato.weights.source import NamedTensors, TensorSource, open_part
 
 PARTS = ("unet", "vae", "text_encoder")
+#: Parts of later families.
+_FOREIGN = ("text_encoder_2", "text_encoder_3", "transformer")
 
 
 class FolderSource(NamedTensors):
@@ -25,7 +27,11 @@ class FolderSource(NamedTensors):
 
     def __init__(self, path: Path) -> None:
         self.paths = (path,)
+        if strange := next((part for part in _FOREIGN if (path / part).is_dir()), None):
+            raise _refusal(path, f"a {strange}")
         configs = {part: _read(path / part / "config.json") for part in PARTS}
+        if (act := configs["text_encoder"].get("hidden_act", "quick_gelu")) == "gelu":
+            raise _refusal(path, f"a text encoder with {act}")
         parts = {part: open_part(path / part) for part in PARTS}
         self._tensors: dict[str, tuple[TensorSource, str]] = {}
         tensors: dict[str, TensorInfo] = {}
@@ -35,15 +41,19 @@ class FolderSource(NamedTensors):
                     self._tensors[new] = source, old
                     tensors[new] = _conv_shaped(new, source.header.tensors[old])
         except (KeyError, StopIteration) as error:
-            raise CheckpointError(
-                f"{path}: its networks are not Stable Diffusion 1's, so they can't be one file ({error} is unknown)"
-            ) from error
+            raise _refusal(path, str(error)) from error
         self.header = Header(tensors, {})
 
     def get(self, name: str) -> Tensor:
         """The tensor under its LDM name, in LDM's shape."""
         source, old = self._known(name)
         return source.get(old).reshape(self.header.tensors[name].shape)
+
+
+def _refusal(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: its networks are not Stable Diffusion 1's, so they can't be one file ({what} is unknown)"
+    )
 
 
 def _names(part: str, source: TensorSource, config: dict[str, Any]) -> dict[str, str]:
