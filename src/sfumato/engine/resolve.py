@@ -15,8 +15,8 @@ MAX_PIXELS = 4096 * 4096
 MAX_BATCH = 64
 #: What a model is made for that takes more than a latent and words: :attr:`Spec.beside`.
 _MADE_FOR = {"inpaint": "redraw a part of a picture (inpainting)", "edit": "change a picture by words"}
-#: What "automatic" is for flow models, whose greatest noise level is far above that of others.
-FLOW_SCHEDULER = "uniform"
+#: What "automatic" is for models whose greatest noise level is far above that of others.
+EVEN_SCHEDULER = "uniform"
 #: Seeds are drawn from 32 bits, as in the programs that people paste seeds from; any 64-bit seed is accepted.
 SEED_BITS = 32
 
@@ -55,7 +55,7 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     _check_range("cfg_scale", cfg_scale, 0, 100)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     _check_range("seed", seed, 0, 2**63 - 1)
-    automatic = FLOW_SCHEDULER if spec.prediction == "flow" else None
+    automatic = EVEN_SCHEDULER if spec.prediction == "flow" or spec.zero_snr else None
     return Job(
         request=request,
         width=width,

@@ -22,7 +22,8 @@ class Spec:
     """A model's facts. ``latent_factor`` is pixels a latent cell, along one side; ``native_size`` is in pixels.
 
     Latents are ``(encoded - shift_factor) * scaling_factor``; a picture's sides are multiples of ``cell_multiple``
-    latent cells. ``betas`` is (start, end, kind, count) of the noise; for a prediction of ``"flow"`` its count and
+    latent cells. ``betas`` is (start, end, kind, count) of the noise, with
+    ``zero_snr`` scaled so that the last time has no picture left; for a prediction of ``"flow"`` its count and
     ``flow_shift`` say it.
     ``beside`` says what the UNet takes beside the latent, after it in its channels: for ``"inpaint"`` a mask (1 where
     is to be drawn) and the latent of the picture without what is under it, for ``"edit"`` the latent of a picture.
@@ -43,6 +44,7 @@ class Spec:
     cfg_scale: float = 7.0
     second_pass: float = 0.4
     betas: tuple[float, float, str, int] = (0.00085, 0.012, "scaled_linear", 1000)
+    zero_snr: bool = False
     flow_shift: float = 3.0
 
     @property

@@ -179,6 +179,7 @@ def _spec(family: str, path: Path, unet: Any, vae: Any) -> Spec:
             scheduler.get("beta_schedule", kind),
             scheduler.get("num_train_timesteps", count),
         ),
+        zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         flow_shift=scheduler.get("shift", 1.0) if flow else defaults.flow_shift,
     )
 
@@ -220,8 +221,7 @@ def _check_scheduler(config: Mapping[str, Any], path: Path, flow: bool) -> None:
         value = config.get(key, 1)
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             raise CheckpointError(f"{path}: {key} is {value!r}, not a number above 0")
-    for key, what in (("trained_betas", "noise levels of its own"), ("rescale_betas_zero_snr", "zero terminal SNR"),
-                      ("use_dynamic_shifting", "a shift by size")):  # fmt: skip
+    for key, what in (("trained_betas", "noise levels of its own"), ("use_dynamic_shifting", "a shift by size")):
         if config.get(key):
             raise CheckpointError(f"{path}: {key}: a model with {what} can't be drawn with yet")
 

@@ -25,10 +25,11 @@ from sfumato.weights.keymaps import clip, ldm, mmdit
 from sfumato.weights.keymaps.piece import Piece
 from sfumato.weights.source import open_any
 
+_ZERO_SNR = "ztsnr"
 #: What a file may carry beside the networks: noise tables, training leftovers, marks.
 IGNORED = (
     "model_ema.", "loss.", "log", "betas", "alphas_", "sqrt_", "posterior_", "lvlb_", "scale_factor", "denoiser.",
-    "cond_stage_model.logit_scale", "cond_stage_model.text_projection", "v_pred", "ztsnr",
+    "cond_stage_model.logit_scale", "cond_stage_model.text_projection", "v_pred", _ZERO_SNR,
 )  # fmt: skip
 #: The metadata's word for the size of the pictures that the model was trained on.
 _RESOLUTION = "modelspec.resolution"
@@ -75,6 +76,11 @@ class LdmFile:
         if lacking := marks_missing(marks, self.header):
             raise CheckpointError(f"{path}: of no family that is known; nearest: {describe(family, marks, lacking)}")
         self._used: set[str] = set()
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether its trainer left the mark that the last time has no picture left."""
+        return _ZERO_SNR in self.header.tensors
 
     @contextmanager
     def reading(self) -> Iterator[None]:

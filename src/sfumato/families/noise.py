@@ -14,4 +14,4 @@ def schedule_of(spec: Spec) -> NoiseSchedule:
     """
     if spec.prediction == "flow":
         return FlowSchedule.shifted(spec.flow_shift, spec.betas[3])
-    return NoiseSchedule.from_betas(*spec.betas)
+    return NoiseSchedule.from_betas(*spec.betas, zero_snr=spec.zero_snr)

@@ -47,6 +47,7 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
         name="sd1",
         prediction=prediction.stated(path, file.header) or "epsilon",
         beside=beside_of(unet.in_channels, vae.latent_channels),
+        zero_snr=file.zero_snr,
         latent_channels=vae.latent_channels,
         latent_factor=factor,
         scaling_factor=_SCALE,

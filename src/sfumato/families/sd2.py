@@ -54,6 +54,7 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
     spec = Spec(
         name="sd2",
         beside=beside_of(unet.in_channels, vae.latent_channels),
+        zero_snr=file.zero_snr,
         latent_channels=vae.latent_channels,
         latent_factor=factor,
         scaling_factor=_SCALE,

@@ -80,6 +80,7 @@ def _load(
         name=file.family,
         prediction=prediction.stated(file.path, file.header) or "epsilon",
         beside=beside_of(unet.in_channels, vae.latent_channels),
+        zero_snr=file.zero_snr,
         latent_channels=vae.latent_channels,
         latent_factor=factor,
         scaling_factor=SCALE,

@@ -50,7 +50,13 @@ class NoiseSchedule:
 
     @classmethod
     def from_betas(
-        cls, start: float = 0.00085, end: float = 0.012, kind: str = "scaled_linear", count: int = 1000
+        cls,
+        start: float = 0.00085,
+        end: float = 0.012,
+        kind: str = "scaled_linear",
+        count: int = 1000,
+        *,
+        zero_snr: bool = False,
     ) -> NoiseSchedule:
         """The schedule of a model's training configuration; the defaults are Stable Diffusion's.
 
@@ -59,6 +65,7 @@ class NoiseSchedule:
             kind: ``scaled_linear`` (linear in the root of beta, as LDM calls "linear"), ``linear`` (DDPM), or
                 ``squaredcos_cap_v2`` (Nichol & Dhariwal 2021).
             count: number of training times.
+            zero_snr: scale the roots of alpha-bar so that the last is 0 (Lin et al. 2023, algorithm 1).
 
         Raises:
             CheckpointError: unknown kind.
@@ -75,7 +82,11 @@ class NoiseSchedule:
             raise CheckpointError(
                 f"beta_schedule {kind!r} is not known; {nearest(kind, KINDS) or 'known: ' + ', '.join(KINDS)}."
             )
-        return cls(torch.cumprod(1 - betas, dim=0))
+        alphas = torch.cumprod(1 - betas, dim=0)
+        if zero_snr:
+            roots = alphas.sqrt()
+            alphas = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+        return cls(alphas)
 
     def __len__(self) -> int:
         return len(self._log_sigmas)

@@ -15,12 +15,12 @@ import torch
 from sfumato.errors import RequestError
 from sfumato.families import folder, registry
 from sfumato.families.base import Networks
+from sfumato.families.noise import schedule_of
 from sfumato.runtime import memory
 from sfumato.runtime.atomic import remove_unfinished, write_whole
 from sfumato.runtime.device import DeviceFacts, probe
 from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
-from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.training import export, priors, report, samples
 from sfumato.training.batches import Batches
 from sfumato.training.cache import CaptionCache, LatentCache
@@ -77,7 +77,7 @@ class Run:
         self.accelerator = make_accelerator(self.mixed, facts)
         self.networks = load_networks(places.base, settings, _TYPES[self.mixed], facts, self.accelerator.device)
         self.base_hash = model_hash(places.base)
-        self.schedule = NoiseSchedule.from_betas(*self.networks.spec.betas)
+        self.schedule = schedule_of(self.networks.spec)
         together = settings.batch_size * settings.gradient_accumulation * self.accelerator.num_processes
         cache = LatentCache(self.networks, places.run / "cache", self.base_hash)
         wanted = priors.prompts(settings.data, places.base)

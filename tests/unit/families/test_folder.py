@@ -232,8 +232,8 @@ def test_the_autoencoder_says_how_latents_are_scaled(path):
         ("scheduler", {"prediction_type": "v-prediction"}, "prediction_type 'v-prediction' is not known; nearest: 'v"),
         ("scheduler", {"beta_schedule": "sigmoid"}, "beta_schedule 'sigmoid' is not known"),
         ("scheduler", {"beta_end": "much"}, "beta_end is 'much', not a number above 0"),
+        ("scheduler", {"use_dynamic_shifting": True}, "use_dynamic_shifting: a model with a shift by size"),
         ("scheduler", {"trained_betas": [0.1, 0.2]}, "trained_betas: a model with noise levels of its own"),
-        ("scheduler", {"rescale_betas_zero_snr": True}, "zero terminal SNR can't be drawn with yet"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_does_not_fit_is_named_in_one_line(path, part, changes, message):

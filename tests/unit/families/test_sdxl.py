@@ -11,11 +11,14 @@ from safetensors.torch import load_file, save_file
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from family_models import assert_same, make_refiner, make_sdxl, pipeline, write_file
 
+from sfumato.engine.resolve import resolve
 from sfumato.errors import CheckpointError
 from sfumato.families import registry
 from sfumato.families.base import Encoding
+from sfumato.families.noise import schedule_of
 from sfumato.families.sized import SCORES, WordsAndSize
 from sfumato.families.text import BREAK, read
+from sfumato.request import Txt2ImgRequest
 
 SHAPES = [
     {},
@@ -109,8 +112,13 @@ def test_files_that_other_programs_converted(tmp_path):
 def test_marks_say_what_it_predicts(tmp_path):
     path = write_file(tmp_path / "m.safetensors", make_sdxl())
     save_file(load_file(path) | {"v_pred": torch.ones(1)}, path)
+    assert (_load(path).spec.prediction, _load(path).spec.zero_snr) == ("v_prediction", False)
 
-    assert _load(path).spec.prediction == "v_prediction"
+    save_file(load_file(path) | {"ztsnr": torch.ones(1)}, path)
+    spec = _load(path).spec
+    assert spec.zero_snr
+    assert schedule_of(spec).sigma_max == pytest.approx(4096, rel=1e-6)
+    assert resolve(Txt2ImgRequest(prompt="a", width=64, height=64), spec).sampler.scheduler == "uniform"
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from sfumato.errors import CheckpointError
 from sfumato.sampling.denoiser import wrap
@@ -82,3 +82,14 @@ def test_a_flow_denoiser_finds_the_picture_of_a_network_that_knows_it():
 
     for sigma in (0.1, 1.0, 20.0):
         torch.testing.assert_close(wrap(network, "flow", schedule)(x0 + sigma * noise, sigma), x0, rtol=0, atol=1e-4)
+
+
+def test_zero_terminal_snr_is_that_of_diffusers():
+    theirs = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", rescale_betas_zero_snr=True
+    )
+
+    ours = NoiseSchedule.from_betas(zero_snr=True)
+
+    torch.testing.assert_close(ours.alphas_cumprod, theirs.alphas_cumprod.double(), rtol=1e-3, atol=1e-6)
+    assert ours.sigma_max == pytest.approx(4096, rel=1e-6)
