@@ -11,7 +11,8 @@ from typing import Any
 from sfumato.errors import CheckpointError, RequestError, nearest
 from sfumato.families.base import Networks
 from sfumato.families.models_folder import LORAS, list_loras
-from sfumato.runtime.adapted import Attachment, Branch, layers
+from sfumato.runtime.adapted import Attachment, layers
+from sfumato.runtime.changes import Change
 from sfumato.weights.digest import stamp
 from sfumato.weights.keymaps import ldm, ldm_names
 from sfumato.weights.lora import Lora, read_lora
@@ -26,7 +27,7 @@ _OTHERS = {
 }
 #: What files call the network that takes the noise away.
 DENOISERS = ("unet", "transformer")
-_Plan = dict[str, dict[str, list[Branch]]]
+_Plan = dict[str, dict[str, list[Change]]]
 
 
 def find_lora(name: str, folders: Sequence[Path]) -> Path:
@@ -107,8 +108,8 @@ class Adapters:
         places = {name: Places(name, network) for name, network in self._parts.items()}
         for lora, wish in zip(files, wishes, strict=True):
             for (network, path), branch in fit(lora, places).items():
-                if scale := branch.scale * (wish.unet if network in DENOISERS else wish.text):
-                    plan[network].setdefault(path, []).append(Branch(branch.down, branch.up, scale))
+                if strength := wish.unet if network in DENOISERS else wish.text:
+                    plan[network].setdefault(path, []).append(branch.times(strength))
         return plan
 
 
@@ -127,7 +128,7 @@ class Places:
                 self.paths[old] = self.paths[old.replace(".", "_")] = path
 
 
-def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Branch]:
+def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Change]:
     """The file's branches by network and path of the layer.
 
     Raises:
@@ -139,7 +140,7 @@ def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Branc
         path = known.paths.get(module) if known else None
         if known is None or path is None:
             lost.append(f"{network}.{module}, which it does not have")
-        elif known.sizes[path] != branch.size:
+        elif not branch.fits(known.sizes[path]):
             lost.append(f"{network}.{module}, which is {known.sizes[path]} in the model and {branch.size} in the file")
         else:
             fitted[network, path] = branch

@@ -50,6 +50,11 @@ class PackedLinear(nn.Module):
         """A copy of the weight in PyTorch's own order."""
         return self._packed.to_dense()
 
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,), if there is one."""
+        return self._bias
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
@@ -82,6 +87,11 @@ class PackedConv2d(nn.Module):
     def weight(self) -> Tensor:
         """A copy of the weight in PyTorch's own order."""
         return self._packed.to_dense()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,), if there is one."""
+        return self._bias
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H', W')."""

@@ -1,4 +1,4 @@
-"""LoRA files: low-rank branches by the module that they stand beside, in the spellings that trainers write."""
+"""Files of LoRAs and their kin: changes by the module that they stand beside, in the spellings that trainers write."""
 
 from __future__ import annotations
 
@@ -12,24 +12,31 @@ from typing import Any
 from torch import Tensor
 
 from sfumato.errors import CheckpointError
-from sfumato.runtime.adapted import Branch
+from sfumato.runtime.changes import Change
+from sfumato.weights import adapter_forms
 from sfumato.weights.source import TensorSource
 
-#: kohya: one underscored name for a module. diffusers and PEFT: the module's path, below its network's name or alone.
-_KOHYA = re.compile(r"lora_(unet|te[123]?|transformer)_(.+?)\.(lora_down|lora_up|alpha)(?:\.weight)?")
-_DOTTED = re.compile(
-    r"(?:base_model\.model\.)?(?:(unet|text_encoder(?:_[23])?|transformer)\.)?(?:base_model\.model\.)?(.+?)"
-    r"\.(lora_A|lora_B|lora\.down|lora\.up|lora_linear_layer\.down|lora_linear_layer\.up|alpha)"
-    r"(?:\.default)?(?:\.weight)?"
+_PART = (
+    r"lora_A|lora_B|lora\.down|lora\.up|lora_down|lora_up|lora_mid|lora_linear_layer\.down|lora_linear_layer\.up|"
+    r"alpha|dora_scale|lora_magnitude_vector|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
 )
-_NETWORKS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"}
+#: kohya: one underscored name for a module. diffusers, PEFT and others: its path, below its network's name or alone.
+_KOHYA = re.compile(rf"(?:lora|lycoris)_(unet|te[123]?|transformer)_(.+?)\.({_PART})(?:\.weight)?")
+_DOTTED = re.compile(
+    r"(?:base_model\.model\.)?(?:(unet|text_encoder(?:_[23])?|transformer|lora_unet|lora_te[123]?|clip_[lg]|"
+    rf"(?:model\.)?diffusion_model)\.)?(?:base_model\.model\.)?(.+?)\.({_PART})(?:\.default)?(?:\.weight)?"
+)
+_NETWORKS = {"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3",
+             "lora_unet": "unet", "lora_te": "text_encoder", "lora_te1": "text_encoder", "lora_te2": "text_encoder_2",
+             "lora_te3": "text_encoder_3", "clip_l": "text_encoder", "clip_g": "text_encoder_2",
+             "diffusion_model": "unet", "model.diffusion_model": "unet"}  # fmt: skip
 #: The oldest diffusers files name the attention's processor.
 _PROCESSOR = re.compile(r"\.processor\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 _PARTS = {"lora_down": "down", "lora_A": "down", "lora.down": "down", "lora_linear_layer.down": "down",
-          "lora_up": "up", "lora_B": "up", "lora.up": "up", "lora_linear_layer.up": "up", "alpha": "alpha"}  # fmt: skip
-#: Other ways to change a layer, which are not low-rank products.
-_OTHER = {"hada_": "LoHa", "lokr_": "LoKr", "dora_scale": "DoRA", "lora_magnitude": "DoRA", "lora_mid": "Tucker LoRA",
-          "boft_": "BOFT", "oft_": "OFT", "on_input": "(IA)3", ".diff": "difference of whole weights",
+          "lora_up": "up", "lora_B": "up", "lora.up": "up", "lora_linear_layer.up": "up",
+          "lora_mid": "mid", "lora_magnitude_vector": "dora_scale"}  # fmt: skip
+#: Other ways to change a layer, which can't be followed.
+_OTHER = {"boft_": "BOFT", "oft_": "OFT", "on_input": "(IA)3", ".diff": "difference of whole weights",
           ".w_norm": "difference of whole weights"}  # fmt: skip
 #: diffusers' metadata of the adapters' configurations.
 _METADATA = "lora_adapter_metadata"
@@ -39,17 +46,17 @@ _PATTERN = re.compile(r"\^?(\w+(?:\.\w+)*)\$?")
 
 @dataclass(frozen=True)
 class Lora:
-    """A file's branches: network (``unet``, ``text_encoder``, ...) and module name to branch.
+    """A file's changes: network (``unet``, ``text_encoder``, ...) and module name to change.
 
     Names of modules are as the file has them: with dots, or with underscores for all dots.
     """
 
     path: Path
-    branches: Mapping[tuple[str, str], Branch]
+    branches: Mapping[tuple[str, str], Change]
 
 
 def read_lora(path: Path) -> Lora:
-    """Read a ``.safetensors`` LoRA in kohya's, diffusers' or PEFT's spelling.
+    """Read a ``.safetensors`` LoRA, LoCon, LoHa, LoKr or DoRA in any of the trainers' spellings.
 
     Raises:
         CheckpointError: damaged, of another kind, or with tensors that belong to no branch.
@@ -66,39 +73,37 @@ def read_lora(path: Path) -> Lora:
             parts.setdefault((network, module), {})[part] = source.get(name)
     for mark, kind in _OTHER.items():
         if any(mark in name for name in unknown):
-            raise CheckpointError(f"{path}: is a {kind}, which can't be used yet; LoRA and LoCon can.")
+            raise CheckpointError(f"{path}: is a {kind}, which can't be used; LoRA, LoCon, LoHa, LoKr and DoRA can.")
     if unknown or not parts:
         some = ", ".join(sorted(unknown)[:3]) or "no tensors"
         raise CheckpointError(f"{path}: {len(unknown)} of {len(source.names())} tensors are no LoRA's, such as {some}")
     configs = _configs(path, source.header.metadata)
-    return Lora(path, {key: _branch(path, key, tensors, configs.get(key[0], {})) for key, tensors in parts.items()})
+    return Lora(path, {key: _change(path, key, tensors, configs.get(key[0], {})) for key, tensors in parts.items()})
 
 
 def _parse(name: str) -> tuple[str, str, str] | None:
     """(network, module, part), or None for a name of another kind."""
     if match := _KOHYA.fullmatch(name):
-        return _NETWORKS.get(match[1], match[1]), match[2], _PARTS[match[3]]
+        return _NETWORKS.get(match[1], match[1]), match[2], _PARTS.get(match[3], match[3])
     name = _PROCESSOR.sub(lambda m: f".to_{'out.0' if m[1] == 'out' else m[1]}.lora.{m[2]}.weight", name)
     if match := _DOTTED.fullmatch(name):
         alone = "text_encoder" if match[2].startswith(("text_model.", "encoder.layers.")) else "unet"
-        return match[1] or alone, match[2], _PARTS[match[3]]
+        return _NETWORKS.get(match[1], match[1] or alone), match[2], _PARTS.get(match[3], match[3])
     return None
 
 
-def _branch(path: Path, key: tuple[str, str], tensors: dict[str, Tensor], config: Mapping[str, Any]) -> Branch:
+def _change(path: Path, key: tuple[str, str], tensors: dict[str, Tensor], config: Mapping[str, Any]) -> Change:
     where = f"{path}: {'.'.join(key)}"
-    if not {"down", "up"} <= tensors.keys():
-        raise CheckpointError(f"{where} lacks one of its two matrices; download the file again")
-    down, up = tensors["down"], tensors["up"]
-    rank = down.shape[0] if down.ndim else 0
-    fits = down.ndim in (2, 4) and up.ndim in (2, 4) and up.shape[1] == rank > 0 and up.shape[2:].numel() == 1
-    if not fits:
-        raise CheckpointError(f"{where}: {tuple(down.shape)} and {tuple(up.shape)} do not fit")
-    if "alpha" not in tensors:
-        return Branch(down, up, _alpha(key[1], rank, config) / (rank**0.5 if config.get("use_rslora") else rank))
-    if tensors["alpha"].numel() != 1:
-        raise CheckpointError(f"{where}: its alpha is of shape {tuple(tensors['alpha'].shape)} and not one number")
-    return Branch(down, up, float(tensors["alpha"]) / rank)
+    alpha = tensors.pop("alpha", None)
+    if alpha is not None and alpha.numel() != 1:
+        raise CheckpointError(f"{where}: its alpha is of shape {tuple(alpha.shape)} and not one number")
+
+    def scale(rank: int) -> float:
+        if alpha is not None:
+            return float(alpha) / rank
+        return _alpha(key[1], rank, config) / (rank**0.5 if config.get("use_rslora") else rank)
+
+    return adapter_forms.change(where, tensors, scale)
 
 
 def _alpha(module: str, rank: int, config: Mapping[str, Any]) -> float:

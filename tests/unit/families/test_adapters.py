@@ -265,10 +265,14 @@ def _with(ending, value):
     [
         (lambda t: {**t, "other": torch.zeros(1)}, "1 of .* tensors are no LoRA's, such as other"),
         (lambda t: {"other": torch.zeros(1)}, "1 of 1 tensors are no LoRA's, such as other"),
-        (lambda t: {"lora_unet_x.hada_w1_a": torch.zeros(1)}, "is a LoHa, which can't be used yet"),
-        (lambda t: {"lora_unet_x.lokr_w1": torch.zeros(1)}, "is a LoKr, which can't be used yet"),
-        (lambda t: {**t, "lora_unet_x.dora_scale": torch.zeros(1)}, "is a DoRA, which can't be used yet"),
-        (lambda t: {"lora_unet_x.diff": torch.zeros(1)}, "is a difference of whole weights, which can't be used yet"),
+        (lambda t: {"lora_unet_x.hada_w1_a": torch.zeros(1)}, "unet.x lacks its 'hada_w1_b'"),
+        (lambda t: {"lora_unet_x.lokr_w1": torch.zeros(1)}, "unet.x lacks its 'lokr_w2_a'"),
+        (
+            lambda t: {f"lora_unet_x.hada_w{k}": torch.zeros(2, 3) for k in ("1_a", "1_b", "2_a", "2_b")},
+            r"unet.x: hada_w1_a \(2, 3\), .* do not fit",
+        ),
+        (lambda t: {**t, "lora_unet_x.dora_scale": torch.zeros(1)}, "unet.x lacks one of its two matrices"),
+        (lambda t: {"lora_unet_x.diff": torch.zeros(1)}, "is a difference of whole weights, which can't be used"),
         (lambda t: {k: v for k, v in t.items() if "lora_up" not in k}, "lacks one of its two matrices"),
         (lambda t: {k: v[:, :2].clone() if "lora_up" in k else v for k, v in t.items()}, "do not fit"),
         (_with("lora_down.weight", torch.tensor(1.0)), "do not fit"),

@@ -18,7 +18,8 @@ from sfumato.errors import CheckpointError
 from sfumato.families import registry
 from sfumato.quant.layers import QuantConv2d, QuantEmbedding, QuantLinear, place
 from sfumato.quant.unpack import CODECS, unpack
-from sfumato.runtime.adapted import Attachment, Branch, layers
+from sfumato.runtime.adapted import Attachment, layers
+from sfumato.runtime.changes import Branch
 from sfumato.runtime.feed_forward import use_tiled_feed_forward
 from sfumato.runtime.packed import PackedConv2d, can_pack, pack
 from sfumato.weights.blocks import HELD, Blocks

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from sfumato.runtime.adapted import Adapted, Attachment, Branch, layers
+from sfumato.runtime.adapted import Adapted, Attachment, layers
+from sfumato.runtime.changes import Branch
 from sfumato.runtime.feed_forward import TiledFeedForward, use_tiled_feed_forward
 from sfumato.runtime.packed import can_pack, pack
 
