@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +35,37 @@ class Txt2ImgRequest:
     eta: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResumePoint:
+    """Where the sampling of a batch stands. With the same request, model and device, going on from here gives the same
+    bits as never to have stopped.
+
+    Attributes:
+        leg: which of the request's samplings it is, from 0; a picture far larger than its model has two.
+        step: how many of its steps are done.
+        latent: a tensor (B, C, h, w) in sigma space.
+        state: the solver's memory: tensors of the latent's shape.
+    """
+
+    leg: int
+    step: int
+    latent: Any
+    state: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StepEvent:
-    """One finished sampling step of one batch."""
+    """One finished sampling step of one batch.
+
+    ``step`` of ``steps`` are done, of all samplings of the request together; ``seconds`` is the time since the first
+    began in this process. ``preview``, called before the next step, draws the first picture as it is, small and rough.
+    """
 
     step: int
     steps: int
     seconds: float
+    resume: ResumePoint | None = None
+    preview: Callable[[], Image] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -17,12 +19,12 @@ from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode
 from sfumato.prompt.compose import plan, plan_negative
-from sfumato.request import StepEvent
+from sfumato.request import ResumePoint, StepEvent
 from sfumato.runtime.finite import check_finite
 from sfumato.runtime.rng import BatchNoise
 from sfumato.sampling.denoiser import wrap
 from sfumato.sampling.guidance import combine
-from sfumato.sampling.integrate import StepNoise, integrate
+from sfumato.sampling.integrate import Step, StepNoise, integrate
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.sampling.schedules import sigmas_for
 from sfumato.sampling.solvers import make
@@ -89,13 +91,17 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
 
 @dataclass
 class Sampler:
-    """Everything that sampling needs but the latents; both passes of a large picture go through it."""
+    """Everything that sampling needs but the latents; both passes of a large picture go through it.
+
+    Each pass is a leg of the way; those before the resume point are not gone again.
+    """
 
     job: Job
     networks: Networks
     network: GuidedNetwork
     schedule: NoiseSchedule
     on_step: OnStep | None
+    resume: ResumePoint | None = None
     total: int = field(default=0, init=False)
     done: int = field(default=0, init=False)
     began: float = field(default=0.0, init=False)
@@ -108,31 +114,64 @@ class Sampler:
         tail = passes.tail_start(steps, spec) if first else steps
         self.total, self.done, self.began = 2 * steps - tail, 0, time.perf_counter()
         noise = self._noise(*(first or (job.width, job.height)))
-        x = self._integrate(noise.initial() * float((sigmas[0] ** 2 + 1) ** 0.5), sigmas, noise, 0)
+        start = float((sigmas[0] ** 2 + 1) ** 0.5)
+        x = self._leg(0, lambda: noise.initial() * start, sigmas, noise, 0)
         if first is None:
             return x
-        latent = passes.enlarge(self.networks, x, job.width, job.height)
         again = passes.SecondNoise(self._noise(job.width, job.height))
-        x = latent + again.at(tail)(_START_DRAW) * float(sigmas[tail])
-        return self._integrate(x, sigmas[tail:], again, tail)
+
+        def enlarged() -> Tensor:
+            latent = passes.enlarge(self.networks, x, job.width, job.height)
+            return latent + again.at(tail)(_START_DRAW) * float(sigmas[tail])
+
+        return self._leg(1, enlarged, sigmas[tail:], again, tail)
 
     def _noise(self, width: int, height: int) -> BatchNoise:
         spec = self.networks.spec
         shape = (spec.latent_channels, height // spec.latent_factor, width // spec.latent_factor)
         return BatchNoise(self.job.seeds, shape, self.networks.device)
 
-    def _integrate(self, x: Tensor, sigmas: Tensor, noise: StepNoise, first_step: int) -> Tensor:
+    def _leg(self, leg: int, begin: Callable[[], Tensor], sigmas: Tensor, noise: StepNoise, first_step: int) -> Tensor:
+        """One sampling, from what ``begin`` gives or from the resume point; ``first_step`` is its place in the plan."""
+        point = self.resume
+        if point is not None and point.leg > leg:
+            self.done += len(sigmas) - 1
+            return point.latent
+        if point is not None and point.leg == leg:
+            device = self.networks.device
+            x, state, start = point.latent.to(device), tuple(each.to(device) for each in point.state), point.step
+        else:
+            x, state, start = begin(), None, 0
         denoise = wrap(self.network, self.networks.spec.prediction, self.schedule)
         solver = make(self.job.sampler.sampler, self.job.request.eta, self.schedule)
-        self.network.step = first_step
-        for step in integrate(solver, denoise, x, sigmas, noise):
+        self.network.step, self.done = first_step + start, self.done + start
+        for step in integrate(solver, denoise, x, sigmas, noise, start=start, state=state):
             x = step.x
             self.network.step = first_step + step.index + 1
             self.done += 1
-            if self.on_step is not None:
-                seconds = time.perf_counter() - self.began
-                self.on_step(StepEvent(step=self.done, steps=self.total, seconds=seconds))
+            self._tell(leg, step)
         return x
+
+    def _tell(self, leg: int, step: Step) -> None:
+        if self.on_step is None:
+            return
+        seconds = time.perf_counter() - self.began
+        point = ResumePoint(leg=leg, step=step.index + 1, latent=step.x, state=step.state)
+        look = functools.partial(preview, self.networks, step.x0)
+        self.on_step(StepEvent(step=self.done, steps=self.total, seconds=seconds, resume=point, preview=look))
+
+
+#: The longer side of a preview, in pixels.
+PREVIEW_SIDE = 128
+
+
+def preview(networks: Networks, x0: Tensor) -> Image.Image:
+    """The first of clean latents (B, C, h, w), shrunken before it is decoded, so that it costs a part of a step."""
+    cells = max(1, PREVIEW_SIDE // networks.spec.latent_factor)
+    scale = min(1.0, cells / max(x0.shape[-2:]))
+    height, width = (max(1, round(side * scale)) for side in x0.shape[-2:])
+    small = x0[:1] if scale == 1 else F.interpolate(x0[:1], (height, width), mode="area")
+    return _to_image(decode(networks, small)[0])
 
 
 def to_images(networks: Networks, latent: Tensor) -> tuple[Image.Image, ...]:
@@ -158,13 +197,14 @@ def draw(
     schedule: NoiseSchedule,
     on_step: OnStep | None,
     watch: Stopwatch,
+    resume: ResumePoint | None = None,
 ) -> Sequence[Image.Image]:
-    """All pictures of a job, in the order of their seeds."""
+    """All pictures of a job, in the order of their seeds; ``resume`` is where an earlier drawing of it stood."""
     with torch.inference_mode():
         conditioning = condition(job, cache)
         watch.lap("encode")
         network = GuidedNetwork(networks, conditioning, job.cfg_scale)
-        latent = Sampler(job, networks, network, schedule, on_step).run()
+        latent = Sampler(job, networks, network, schedule, on_step, resume).run()
         watch.lap("sample")
         images = to_images(networks, latent)
         watch.lap("decode")

@@ -20,7 +20,7 @@ from sfumato.families.base import Networks
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
 from sfumato.prompt.networks import take_networks
-from sfumato.request import ImageInfo, Result, Seconds, Txt2ImgRequest
+from sfumato.request import ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
 from sfumato.runtime import memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe
 from sfumato.runtime.precision import choose
@@ -80,8 +80,11 @@ class Studio:
         self._loaded: LoadedModel | None = None
         self._lock = threading.Lock()
 
-    def generate(self, request: Txt2ImgRequest, on_step: OnStep | None = None) -> Result:
-        """Draw one batch. ``on_step`` is called after each sampling step; what it raises ends the batch.
+    def generate(
+        self, request: Txt2ImgRequest, on_step: OnStep | None = None, resume: ResumePoint | None = None
+    ) -> Result:
+        """Draw one batch. ``on_step`` is called after each sampling step; what it raises ends the batch. ``resume`` is
+        the point of a step event, of the same request with its seed, to go on from.
 
         Raises:
             RequestError: the request can't be drawn. CheckpointError: the model can't be loaded.
@@ -97,7 +100,7 @@ class Studio:
             tags = self._use(model, wishes)
             watch.lap("load")
             with memory.worded_exhaustion(_describe(job)):
-                images = draw(job, model.networks, model.cache, model.schedule, on_step, watch)
+                images = draw(job, model.networks, model.cache, model.schedule, on_step, watch, resume)
             seconds = Seconds(**watch.seconds, total=watch.total)
             infos = tuple(self._info(request, job, model, seed, seconds, tags) for seed in job.seeds)
         return Result(images=tuple(images), infos=infos)
