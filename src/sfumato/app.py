@@ -2,18 +2,105 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sfumato.config import Settings
-from sfumato.engine.studio import Studio
+from sfumato.gallery import files
+from sfumato.jobs.crew import Crew
+from sfumato.jobs.messages import Tools, Worker
+from sfumato.jobs.queue import JobQueue
+from sfumato.request import ImageInfo
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from sfumato.engine.studio import Studio
 
 
-def open_studio(settings: Settings) -> Studio:
-    """A studio as the settings say: model, device, precision, threads and where the models lie."""
+def open_studio(settings: Settings, model: str | None = None) -> Studio:
+    """A studio as the settings say: model (if none is named), device, precision, threads and where the models lie."""
+    from sfumato.engine.studio import Studio
+
     return Studio(
-        settings.model.type,
+        settings.model.type if model is None else model,
         device=settings.device,
         precision=settings.model.precision,
         threads=settings.threads,
         models_folders=(Path(settings.models_dir),),
     )
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """Where finished pictures go, and as what; see :class:`sfumato.jobs.messages.Saver`."""
+
+    settings: Settings
+
+    @property
+    def extension(self) -> str:
+        """Of the files, without the dot."""
+        return files.FORMATS[self.settings.output.format]
+
+    def encode(self, image: Image, info: ImageInfo) -> bytes:
+        """A picture as the bytes of its file."""
+        output = self.settings.output
+        return files.describe(image, info, output.format, output.metadata)
+
+    def place(self, data: bytes, info: ImageInfo) -> Path:
+        """Under a name that no file had."""
+        output = self.settings.output
+        return files.place(data, info, Path(output.dir).absolute(), output.pattern, output.format)
+
+    def placed(self, data: bytes, since: float) -> list[Path]:
+        """Files with these very bytes."""
+        output = self.settings.output
+        return files.same(data, Path(output.dir).absolute(), output.format, since)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """A queue and its workers."""
+
+    queue: JobQueue
+    crew: Crew
+
+
+@contextlib.contextmanager
+def running_jobs(settings: Settings) -> Iterator[Jobs]:
+    """The queue with its workers, started here and stopped in reverse order at the block's end.
+
+    The end takes at most some seconds: running jobs say where they are, and the next start goes on from there.
+
+    Raises:
+        JobError: the folder of the queue can't be used, or another process has its workers.
+        OutputError: the output folder can't be written.
+    """
+    files.check_writable(Path(settings.output.dir))
+    with contextlib.ExitStack() as stack:
+        make, count = _workers(settings)
+        queue = JobQueue(Path(settings.jobs.dir))
+        stack.callback(queue.close)
+        crew = Crew(queue, make, OutputFolder(settings), every=settings.jobs.checkpoint_steps, count=count)
+        stack.callback(crew.close)
+        crew.start()
+        yield Jobs(queue, crew)
+
+
+def tools(settings: Settings) -> Tools:
+    """What a worker process is given."""
+    return Tools(open_studio=functools.partial(open_studio, settings), encode=OutputFolder(settings).encode)
+
+
+def _workers(settings: Settings) -> tuple[Callable[[int], Worker], int | None]:
+    """How a worker is made, and how many there are to be."""
+    given = tools(settings)
+    from sfumato.jobs.process import ProcessWorker, visible_device
+
+    if settings.device == "cpu":
+        return lambda index: ProcessWorker(given), settings.jobs.workers or 1
+    return lambda index: ProcessWorker(given, visible_device(index)), settings.jobs.workers

@@ -56,6 +56,7 @@ def work(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Studio, "generate", quickly)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SFUMATO_THREADS", "1")
+    monkeypatch.setenv("SFUMATO_MODEL__RESOLUTION", "64x64")  # for the worker processes of the queue
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "models").mkdir()
     shutil.copy(model, tmp_path / "models" / "my-model.safetensors")
@@ -145,7 +146,12 @@ def test_every_flag_and_command_is_documented(capsys: pytest.CaptureFixture[str]
     from sfumato.cli import entry
 
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for command, name in (("txt2img", "cli.md"), ("train", "train.md"), ("quantize", "quantize.md")):
+    for command, name in (
+        ("txt2img", "cli.md"),
+        ("train", "train.md"),
+        ("quantize", "quantize.md"),
+        ("queue", "jobs.md"),
+    ):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         table = "\n".join(line for line in text.splitlines() if line.startswith("| `--"))
         entry.run([command, "--help"], "sfumato")

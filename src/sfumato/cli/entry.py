@@ -85,6 +85,35 @@ def quantize(
     run(QuantizeFlags(**given))
 
 
+def queue(
+    action: flags.QueueAction,
+    jobs: flags.QueueJobs = None,
+    prompt: flags.Prompt = None,
+    prompts_file: flags.PromptsFile = None,
+    negative_prompt: flags.NegativePrompt = None,
+    steps: flags.Steps = None,
+    resolution: flags.Resolution = None,
+    seed: flags.Seed = None,
+    sampler: flags.Sampler = None,
+    scheduler: flags.Scheduler = None,
+    cfg_scale: flags.CfgScale = None,
+    batch_size: flags.BatchSize = 1,
+    n_iter: flags.NIter = 1,
+    model: flags.Model = None,
+    ckpt: flags.Ckpt = None,
+    key: flags.Key = None,
+    once: flags.Once = False,
+    config: flags.Config = None,
+    json: flags.Json = False,
+) -> None:
+    """Keep pictures to draw in a queue that outlives crashes, and draw them."""
+    given = locals()
+    own = {name: given.pop(name) for name in ("action", "jobs", "key", "once")}
+    from sfumato.cli.queue import QueueFlags, run
+
+    run(QueueFlags(**{**own, "jobs": jobs or []}, picture=flags.Txt2ImgFlags(**given)))
+
+
 def models(config: flags.Config = None, json: flags.Json = False) -> None:
     """List the models that there are."""
     from sfumato.cli.listing import list_models
@@ -131,6 +160,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
     "train": train,
     "quantize": quantize,
+    "queue": queue,
     "models": models,
     "inspect": inspect,
     "samplers": samplers,

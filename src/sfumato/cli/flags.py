@@ -67,6 +67,10 @@ Dequantize = Annotated[bool, Option("--dequantize", help="The other way: write a
 Force = Annotated[bool, Option("--force", help="Write over a file that is there.")]
 Files = Annotated[list[Path], Argument(metavar="FILE...", help="Model files, or folders of them.")]
 Hash = Annotated[bool, Option("--hash", help="Also the hash of files whose hash is not known: reads all of them.")]
+QueueAction = Annotated[str, Argument(help="list, add, run, cancel, pause, resume, retry or forget.")]
+QueueJobs = Annotated[list[str] | None, Argument(metavar="JOB", help="A job's id, or its first eight letters.")]
+Key = Annotated[str | None, Option("--key", metavar="TEXT", help="add: the same key again adds nothing.")]
+Once = Annotated[bool, Option("--once", help="run: end when nothing waits any more.")]
 File = Annotated[Path, Argument(metavar="FILE", help="A picture that this or another program made.")]
 
 

@@ -67,11 +67,20 @@ class OutputSettings(_Section):
     metadata: bool = True
 
 
+class JobSettings(_Section):
+    """The queue, and those who draw what it holds."""
+
+    dir: Annotated[str, Field(min_length=1)] = "jobs"
+    checkpoint_steps: Annotated[Whole, Field(ge=1, le=MAX_STEPS)] = 5
+    workers: Annotated[Annotated[int, Field(ge=1, le=64)] | None, BeforeValidator(_no_switch)] = None
+
+
 class Settings(_Section):
     """All settings."""
 
     model: ModelSettings = ModelSettings()
     output: OutputSettings = OutputSettings()
+    jobs: JobSettings = JobSettings()
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
     threads: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, BeforeValidator(_no_switch)] = None
     models_dir: Annotated[str, Field(min_length=1)] = "models"

@@ -52,10 +52,30 @@ def save(
         ConfigError: a wrong pattern.
         RequestError: an unknown format.
     """
-    data = encode(image, format, infotext.write(info) if metadata else None)
+    return place(describe(image, info, format, metadata), info, folder, pattern, format, now)
+
+
+def describe(image: Image.Image, info: ImageInfo, format: str = "png", metadata: bool = True) -> bytes:
+    """The bytes of the file that `save` writes."""
+    return encode(image, format, infotext.write(info) if metadata else None)
+
+
+def place(
+    data: bytes, info: ImageInfo, folder: Path, pattern: str, format: str = "png", now: datetime | None = None
+) -> Path:
+    """The part of `save` that gives a file its name; ``data`` is what `describe` made. Raises what `save` does."""
     relative = names.fill(pattern, info, datetime.now() if now is None else now)
-    target = folder.joinpath(*relative.parts)
-    return _place(data, target, FORMATS[format])
+    return _place(data, folder.joinpath(*relative.parts), FORMATS[format])
+
+
+def same(data: bytes, folder: Path, format: str, since: float) -> list[Path]:
+    """The files below ``folder`` that have these very bytes and are not older than ``since`` (seconds since 1970)."""
+    found = []
+    for path in sorted(folder.rglob(f"*.{FORMATS[format]}")):
+        facts = path.stat()
+        if facts.st_size == len(data) and facts.st_mtime >= since - 1 and path.read_bytes() == data:
+            found.append(path)
+    return found
 
 
 def encode(image: Image.Image, format: str, text: str | None) -> bytes:

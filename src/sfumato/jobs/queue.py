@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from sfumato.errors import IdempotencyError, JobStateError, QueueFullError, UnknownJobError
-from sfumato.jobs import records, wire
-from sfumato.jobs.hub import Hub, Subscription
-from sfumato.jobs.states import Move, State, after
-from sfumato.jobs.store import Store
-from sfumato.jobs.types import Cause, Event, Job, Picture, Progress
-from sfumato.runtime.atomic import write_whole
+from sfumato.errors import IdempotencyError, JobStateError, QueueFullError
+from sfumato.jobs import wire
+from sfumato.jobs.hub import Subscription
+from sfumato.jobs.ledger import Ledger, record_event
+from sfumato.jobs.states import Move, State
+from sfumato.jobs.types import Job
 
 _SEED_BITS = 32
 
 
-class JobQueue:
+class JobQueue(Ledger):
     """A durable queue of requests in a folder.
 
     Whatever a method has returned has happened: it outlives ``kill -9`` and a power cut. Every method may be called
@@ -36,9 +33,9 @@ class JobQueue:
     submit with pictures some tens; from a coroutine call them with ``asyncio.to_thread``. For the workers:
     :meth:`claim`, :meth:`finish`, :meth:`fail`, :meth:`interrupt`, :meth:`keep`, :meth:`report`.
 
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> from sfumato.request import Txt2ImgRequest
-    >>> queue = JobQueue(Path(tempfile.mkdtemp()))
+    >>> queue = JobQueue(pathlib.Path(tempfile.mkdtemp()))
     >>> job = queue.submit(Txt2ImgRequest(prompt="a cat", seed=7), key="once")
     >>> queue.submit(Txt2ImgRequest(prompt="a cat", seed=7), key="once").id == job.id
     True
@@ -48,22 +45,6 @@ class JobQueue:
     ['queued', 'cancelled', 'queued']
     >>> queue.close()
     """
-
-    def __init__(self, folder: Path) -> None:
-        """``folder`` gets ``queue.sqlite``, the requests' ``pictures``, ``checkpoints`` and unsaved ``results``.
-
-        Raises:
-            JobError: the folder can't be used, or a newer version of the program made it.
-        """
-        self.folder = folder
-        self._pictures, self._checkpoints = folder / "pictures", folder / "checkpoints"
-        self._store = Store(folder / "queue.sqlite")
-        last = self._store.read("SELECT coalesce(max(number), 0) AS last FROM events")[0]["last"]
-        self._hub = Hub(self._newer, last)
-        self._live: dict[str, Progress] = {}
-        self._pictures_lock = threading.Lock()
-
-    # What faces call.
 
     def submit(
         self,
@@ -107,7 +88,7 @@ class JobQueue:
                     " (?, (SELECT coalesce(max(position), 0) + 1 FROM jobs), ?, ?, ?, ?, ?, ?, ?, ?)",
                     (job, State.QUEUED.value, text, digest, key, client, model, int(save), time.time()),
                 )
-                _event(connection, "state", job, State.QUEUED)
+                record_event(connection, "state", job, State.QUEUED)
         self._hub.poll()
         return self.get(job)
 
@@ -169,7 +150,7 @@ class JobQueue:
             if before != job:
                 places = [(row["position"], one) for row, one in zip(rows, order, strict=True)]
                 connection.executemany("UPDATE jobs SET position = ? WHERE id = ?", places)
-                _event(connection, "order", job, None)
+                record_event(connection, "order", job, None)
         self._hub.poll()
         return self.get(job)
 
@@ -218,7 +199,7 @@ class JobQueue:
                     raise JobStateError(f"job {job} is {row['state']}; cancel it before it can be forgotten.")
                 connection.execute("DELETE FROM events WHERE job = ?", (job,))
                 connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
-                _event(connection, "forgotten", job, None)
+                record_event(connection, "forgotten", job, None)
             self._drop_files(row)
         self._live.pop(job, None)
         self._hub.poll()
@@ -227,7 +208,7 @@ class JobQueue:
         """Hold the whole queue, or release it: what runs goes on, but nothing new is begun."""
         with self._store.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO switches VALUES ('held', ?)", (str(int(held)),))
-            _event(connection, "order", "", None)
+            record_event(connection, "order", "", None)
         self._hub.poll()
 
     @property
@@ -252,99 +233,6 @@ class JobQueue:
             subscription.offer(self._progress_event(each, progress))
         return subscription
 
-    @property
-    def last_event(self) -> int:
-        """The number of the newest stored event."""
-        return self._hub.last
-
-    def close(self) -> None:
-        """Ends all subscriptions and closes the database."""
-        self._hub.close()
-        self._store.close()
-
-    # What workers call.
-
-    def claim(self) -> Job | None:
-        """Begin the first job that waits and is not held; None when there is none."""
-        with self._store.transaction() as connection:
-            if self.held:
-                return None
-            first = "SELECT * FROM jobs WHERE state = ? ORDER BY position LIMIT 1"
-            row = connection.execute(first, (State.QUEUED.value,)).fetchone()
-            if row is None:
-                return None
-            self._apply(connection, row, Move.START, started=time.time(), attempt=row["attempt"] + 1)
-        self._hub.poll()
-        return self.get(row["id"])
-
-    def current(self, job: Job) -> bool:
-        """Whether a claimed job is still to be drawn: not cancelled, paused or begun anew since."""
-        rows = self._store.read("SELECT state, attempt FROM jobs WHERE id = ?", (job.id,))
-        return bool(rows) and rows[0]["state"] == State.RUNNING.value and rows[0]["attempt"] == job.attempt
-
-    def finish(self, job: Job, pictures: Sequence[Picture]) -> bool:
-        """The claimed job is done. False, and no change, if it is not :meth:`current` any more."""
-        text = records.pictures_text(pictures)
-        return self._end(job, Move.FINISH, ended=time.time(), pictures=text, cause=None)
-
-    def fail(self, job: Job, cause: Cause) -> bool:
-        """The claimed job has failed. False, and no change, if it is not :meth:`current` any more."""
-        return self._end(job, Move.FAIL, ended=time.time(), cause=records.cause_text(cause))
-
-    def interrupt(self, job: Job, *, counted: bool) -> bool:
-        """The claimed job waits again, at its old place. ``counted`` if it may be its own fault."""
-        return self._end(job, Move.INTERRUPT, interrupted=self.interruptions(job) + int(counted))
-
-    def interruptions(self, job: Job) -> int:
-        """How often in a row the job was interrupted without getting any further."""
-        rows = self._store.read("SELECT interrupted FROM jobs WHERE id = ?", (job.id,))
-        return rows[0]["interrupted"] if rows else 0
-
-    def keep(self, job: Job, checkpoint: bytes, step: int, steps: int) -> None:
-        """Store where a claimed job is, whole or not at all; of one that has ended or was begun anew, nothing."""
-        rows = self._store.read("SELECT state, attempt FROM jobs WHERE id = ?", (job.id,))
-        if not rows or State(rows[0]["state"]).ended or rows[0]["attempt"] != job.attempt:
-            return
-        write_whole(self._checkpoints / job.id, checkpoint)
-        with self._store.transaction() as connection:
-            connection.execute(
-                "UPDATE jobs SET interrupted = 0, step = ?, steps = ? WHERE id = ? AND attempt = ?",
-                (step, steps, job.id, job.attempt),
-            )
-
-    def checkpoint(self, job: Job) -> bytes | None:
-        """What :meth:`keep` stored last."""
-        path = self._checkpoints / job.id
-        return path.read_bytes() if path.exists() else None
-
-    def report(self, job: Job, progress: Progress) -> None:
-        """Tell how far a claimed job is; not stored."""
-        if self.current(job):
-            self._live[job.id] = progress
-            self._hub.tell(self._progress_event(job.id, progress))
-
-    def leftovers(self) -> Sequence[Job]:
-        """Running jobs; to the one process that has the workers, at its start, those that a crash left."""
-        return self.list((State.RUNNING,), limit=1_000_000)
-
-    # The database.
-
-    def _row(self, job: str) -> sqlite3.Row:
-        rows = self._store.read("SELECT * FROM jobs WHERE id = ?", (job,))
-        if not rows:
-            raise UnknownJobError(f"There is no job {job!r}.")
-        return rows[0]
-
-    def _job(self, row: sqlite3.Row) -> Job:
-        return records.job(row, self._pictures, self._live.get(row["id"]))
-
-    def _newer(self, number: int) -> list[Event]:
-        rows = self._store.read("SELECT * FROM events WHERE number > ? ORDER BY number", (number,))
-        return [records.event(row) for row in rows]
-
-    def _progress_event(self, job: str, progress: Progress) -> Event:
-        return Event(number=self._hub.last, kind="progress", job=job, at=time.time(), progress=progress)
-
     def _check_limit(self, client: str, limit: int | None) -> None:
         if limit is None:
             return
@@ -354,45 +242,9 @@ class JobQueue:
                 f"{unfinished} jobs of yours wait or run, and {limit} are allowed; wait for one to end."
             )
 
-    def _moved(self, job: str, move: Move, **values: object) -> Job:
-        with self._store.transaction() as connection:
-            state = self._apply(connection, self._row(job), move, **values)
-        self._settle(job, state)
-        return self.get(job)
-
-    def _end(self, job: Job, move: Move, **values: object) -> bool:
-        with self._store.transaction() as connection:
-            if not self.current(job):
-                return False
-            state = self._apply(connection, self._row(job.id), move, **values)
-        self._settle(job.id, state)
-        return True
-
-    def _apply(self, connection: sqlite3.Connection, row: sqlite3.Row, move: Move, **values: object) -> State:
-        state = after(row["id"], State(row["state"]), move)
-        names = "".join(f", {name} = ?" for name in values)
-        connection.execute(f"UPDATE jobs SET state = ?{names} WHERE id = ?", (state.value, *values.values(), row["id"]))
-        _event(connection, "state", row["id"], state)
-        return state
-
-    def _settle(self, job: str, state: State) -> None:
-        """After a move: what a job that does not run any more leaves behind is put away."""
-        if state is not State.RUNNING:
-            self._live.pop(job, None)
-        if state.ended:
-            (self._checkpoints / job).unlink(missing_ok=True)
-        self._hub.poll()
-
     def _drop_files(self, row: sqlite3.Row) -> None:
         for picture in (self.folder / "results").glob(f"{row['id']}-*"):
             picture.unlink(missing_ok=True)
         for name in wire.named_pictures(row["request"]):
             if not self._store.read("SELECT 1 FROM jobs WHERE instr(request, ?) LIMIT 1", (name,)):
                 (self._pictures / name).unlink(missing_ok=True)
-
-
-def _event(connection: sqlite3.Connection, kind: str, job: str, state: State | None) -> None:
-    connection.execute(
-        "INSERT INTO events (kind, job, at, state) VALUES (?, ?, ?, ?)",
-        (kind, job, time.time(), None if state is None else state.value),
-    )
