@@ -71,18 +71,22 @@ class Jobs:
 
 
 @contextlib.contextmanager
-def running_jobs(settings: Settings) -> Iterator[Jobs]:
+def running_jobs(settings: Settings, ray: str | None = None) -> Iterator[Jobs]:
     """The queue with its workers, started here and stopped in reverse order at the block's end.
 
     The end takes at most some seconds: running jobs say where they are, and the next start goes on from there.
 
+    Args:
+        ray: draw on the nodes of a Ray cluster: its address, or ``"auto"`` for the one that this machine is part of.
+
     Raises:
         JobError: the folder of the queue can't be used, or another process has its workers.
         OutputError: the output folder can't be written.
+        DeviceError: there is no such cluster.
     """
     files.check_writable(Path(settings.output.dir))
     with contextlib.ExitStack() as stack:
-        make, count = _workers(settings)
+        make, count = _workers(settings, ray, stack)
         queue = JobQueue(Path(settings.jobs.dir))
         stack.callback(queue.close)
         crew = Crew(queue, make, OutputFolder(settings), every=settings.jobs.checkpoint_steps, count=count)
@@ -96,9 +100,16 @@ def tools(settings: Settings) -> Tools:
     return Tools(open_studio=functools.partial(open_studio, settings), encode=OutputFolder(settings).encode)
 
 
-def _workers(settings: Settings) -> tuple[Callable[[int], Worker], int | None]:
+def _workers(
+    settings: Settings, ray: str | None, stack: contextlib.ExitStack
+) -> tuple[Callable[[int], Worker], int | None]:
     """How a worker is made, and how many there are to be."""
     given = tools(settings)
+    if ray is not None:
+        from sfumato.jobs.ray_worker import open_cluster
+
+        cluster = stack.enter_context(open_cluster(ray, given))
+        return cluster.worker, settings.jobs.workers or len(cluster.places)
     from sfumato.jobs.process import ProcessWorker, visible_device
 
     if settings.device == "cpu":

@@ -102,13 +102,14 @@ def queue(
     model: flags.Model = None,
     ckpt: flags.Ckpt = None,
     key: flags.Key = None,
+    ray: flags.Ray = None,
     once: flags.Once = False,
     config: flags.Config = None,
     json: flags.Json = False,
 ) -> None:
     """Keep pictures to draw in a queue that outlives crashes, and draw them."""
     given = locals()
-    own = {name: given.pop(name) for name in ("action", "jobs", "key", "once")}
+    own = {name: given.pop(name) for name in ("action", "jobs", "key", "ray", "once")}
     from sfumato.cli.queue import QueueFlags, run
 
     run(QueueFlags(**{**own, "jobs": jobs or []}, picture=flags.Txt2ImgFlags(**given)))

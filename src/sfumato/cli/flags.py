@@ -70,6 +70,7 @@ Hash = Annotated[bool, Option("--hash", help="Also the hash of files whose hash 
 QueueAction = Annotated[str, Argument(help="list, add, run, cancel, pause, resume, retry or forget.")]
 QueueJobs = Annotated[list[str] | None, Argument(metavar="JOB", help="A job's id, or its first eight letters.")]
 Key = Annotated[str | None, Option("--key", metavar="TEXT", help="add: the same key again adds nothing.")]
+Ray = Annotated[str | None, Option("--ray", metavar="ADDRESS", help="run: on a Ray cluster; auto finds this one's.")]
 Once = Annotated[bool, Option("--once", help="run: end when nothing waits any more.")]
 File = Annotated[Path, Argument(metavar="FILE", help="A picture that this or another program made.")]
 

@@ -38,6 +38,7 @@ class QueueFlags:
     jobs: Sequence[str]
     picture: Txt2ImgFlags
     key: str | None = None
+    ray: str | None = None
     once: bool = False
 
 
@@ -116,7 +117,7 @@ def _run(flags: QueueFlags) -> None:
 
     settings = config.load(flags.picture.config, os.environ, {}).settings
     ended = threading.Event()
-    with _signals(ended), running_jobs(settings) as jobs, jobs.queue.subscribe() as events:
+    with _signals(ended), running_jobs(settings, flags.ray) as jobs, jobs.queue.subscribe() as events:
         while not ended.is_set() and not (flags.once and _nothing_left(jobs.queue)):
             for event in events.take(POLL):
                 if event.kind == "state" and event.state is not None and event.state.ended:

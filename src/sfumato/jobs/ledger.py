@@ -1,4 +1,4 @@
-"""The queue's tables and the moves in them, and what workers call."""
+"""The queue's tables, the moves in them, and what workers call."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ class Ledger:
         """Ends all subscriptions and closes the database."""
         self._hub.close()
         self._store.close()
+
+    def get(self, job: str) -> Job:
+        """A job as it is now.
+
+        Raises:
+            UnknownJobError: there is none of this id.
+        """
+        return self._job(self._row(job))
+
+    @property
+    def held(self) -> bool:
+        """Whether the whole queue is held."""
+        return any(row["value"] == "1" for row in self._store.read("SELECT value FROM switches WHERE name = 'held'"))
 
     def claim(self) -> Job | None:
         """Begin the first job that waits and is not held; None when there is none."""

@@ -134,7 +134,10 @@ class Worker(Protocol):
 class Saver(Protocol):
     """Where finished pictures go; the composition root gives one that writes to the output folder."""
 
-    extension: str
+    @property
+    def extension(self) -> str:
+        """Of the files, without the dot."""
+        ...
 
     def place(self, data: bytes, info: ImageInfo) -> Path:
         """Puts a picture under a name that no file had."""

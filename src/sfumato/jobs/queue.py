@@ -92,14 +92,6 @@ class JobQueue(Ledger):
         self._hub.poll()
         return self.get(job)
 
-    def get(self, job: str) -> Job:
-        """A job as it is now.
-
-        Raises:
-            UnknownJobError: there is none of this id.
-        """
-        return self._job(self._row(job))
-
     def find(self, key: str) -> Job | None:
         """The job of an idempotency key."""
         rows = self._store.read("SELECT * FROM jobs WHERE key = ?", (key,))
@@ -210,11 +202,6 @@ class JobQueue(Ledger):
             connection.execute("INSERT OR REPLACE INTO switches VALUES ('held', ?)", (str(int(held)),))
             record_event(connection, "order", "", None)
         self._hub.poll()
-
-    @property
-    def held(self) -> bool:
-        """Whether the whole queue is held."""
-        return any(row["value"] == "1" for row in self._store.read("SELECT value FROM switches WHERE name = 'held'"))
 
     def subscribe(
         self, since: int | None = None, job: str | None = None, wake: Callable[[], None] | None = None
