@@ -89,9 +89,9 @@ def test_a_preview_is_small_and_of_the_pictures_shape(studio: Studio) -> None:
         assert event.preview is not None
         sizes.append(event.preview().size)
 
-    with_previews = studio.generate(replace(REQUEST, width=512, height=256, steps=2, batch_size=1), on_step).images[0]
+    with_previews = studio.generate(replace(REQUEST, width=160, height=80, steps=2, batch_size=1), on_step).images[0]
 
-    without = studio.generate(replace(REQUEST, width=512, height=256, steps=2, batch_size=1)).images[0]
+    without = studio.generate(replace(REQUEST, width=160, height=80, steps=2, batch_size=1)).images[0]
     assert [max(size) for size in sizes] == [128, 128]
     assert sizes[0][0] == 2 * sizes[0][1]
     assert with_previews.tobytes() == without.tobytes()
