@@ -36,7 +36,7 @@ class Ledger:
         self._pictures_lock = threading.Lock()
 
     @property
-    def lastrecord_event(self) -> int:
+    def last_event(self) -> int:
         """The number of the newest stored event."""
         return self._hub.last
 
