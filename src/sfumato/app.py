@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.config import Settings
+from sfumato.config import Loaded, Settings
 from sfumato.gallery import files
 from sfumato.jobs.crew import Crew
 from sfumato.jobs.messages import Tools, Worker
 from sfumato.jobs.queue import JobQueue
 from sfumato.request import ImageInfo
+from sfumato.sampling.names import SAMPLERS, SCHEDULERS
+from sfumato.server.ui.desk import Desk, Model, Setting
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from sfumato.engine.studio import Studio
+
+#: Tokens of a prompt that one pass of the text encoder reads; longer prompts take several.
+ROOM = 75
 
 
 def open_studio(settings: Settings, model: str | None = None) -> Studio:
@@ -115,3 +120,39 @@ def _workers(
     if settings.device == "cpu":
         return lambda index: ProcessWorker(given), settings.jobs.workers or 1
     return lambda index: ProcessWorker(given, visible_device(index)), settings.jobs.workers
+
+
+def open_desk(loaded: Loaded, queue: JobQueue, url: str) -> Desk:
+    """What the pages show and call; ``url`` is where they are."""
+    from sfumato.families import models_folder, tokens
+
+    settings = loaded.settings
+    folder = Path(settings.models_dir)
+
+    def models() -> list[Model]:
+        found = models_folder.list_models([folder]).items()
+        return [Model(name, "folder" if path.is_dir() else "file", models_folder.size_of(path)) for name, path in found]
+
+    @functools.cache
+    def tokenizer() -> tokens.ClipTokenizer:
+        own = models_folder.find(settings.model.type, [folder]) / "tokenizer"
+        return tokens.from_folder(own) if own.is_dir() else tokens.clip()
+
+    def count_tokens(text: str) -> tuple[int, int]:
+        count = len(tokenizer().ids(text))
+        return count, max(1, -(-count // ROOM)) * ROOM
+
+    return Desk(
+        queue=queue,
+        models=models,
+        model=settings.model.type,
+        size=settings.model.size,
+        steps=settings.model.steps,
+        samplers=tuple(each.label for each in SAMPLERS),
+        schedulers=tuple(each.label for each in SCHEDULERS),
+        count_tokens=count_tokens,
+        settings=tuple(Setting(key, str(value), source) for key, (value, source) in loaded.rows().items()),
+        listens=(url,),
+        models_folder=folder.absolute(),
+        output_folder=Path(settings.output.dir).absolute(),
+    )

@@ -151,6 +151,7 @@ def test_every_flag_and_command_is_documented(capsys: pytest.CaptureFixture[str]
         ("train", "train.md"),
         ("quantize", "quantize.md"),
         ("queue", "jobs.md"),
+        ("webui", "webui.md"),
     ):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         table = "\n".join(line for line in text.splitlines() if line.startswith("| `--"))

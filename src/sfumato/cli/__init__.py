@@ -32,6 +32,15 @@ def quantize_main(argv: Sequence[str] | None = None) -> int:
     return run_command("quantize", argv, "quantize.py")
 
 
+def webui_main(argv: Sequence[str] | None = None) -> int:
+    """The script ``webui.py``: the same as ``sfumato webui``."""
+    try:
+        from sfumato.cli.entry import run_command
+    except KeyboardInterrupt:
+        return 130
+    return run_command("webui", argv, "webui.py")
+
+
 def txt2img_main(argv: Sequence[str] | None = None) -> int:
     """The script ``txt2img.py``: the same as ``sfumato txt2img``."""
     try:

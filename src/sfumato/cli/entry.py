@@ -115,6 +115,26 @@ def queue(
     run(QueueFlags(**{**own, "jobs": jobs or []}, picture=flags.Txt2ImgFlags(**given)))
 
 
+def webui(
+    port: flags.Port = 7860,
+    listen: flags.Listen = False,
+    api_auth: flags.ApiAuth = None,
+    host_name: flags.HostName = None,
+    model: flags.Model = None,
+    ckpt: flags.Ckpt = None,
+    precision: flags.Precision = None,
+    device: flags.Device = None,
+    outdir: flags.Outdir = None,
+    threads: flags.Threads = None,
+    config: flags.Config = None,
+) -> None:
+    """Serve the web studio on this computer."""
+    given = {**locals(), "host_name": host_name or []}
+    from sfumato.cli.webui import WebuiFlags, run
+
+    run(WebuiFlags(**given))
+
+
 def models(config: flags.Config = None, json: flags.Json = False) -> None:
     """List the models that there are."""
     from sfumato.cli.listing import list_models
@@ -162,6 +182,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "quantize": quantize,
     "queue": queue,
+    "webui": webui,
     "models": models,
     "inspect": inspect,
     "samplers": samplers,

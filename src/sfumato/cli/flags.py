@@ -52,6 +52,14 @@ Json = Annotated[bool, Option("--json", help="Print JSON: one object a line.")]
 NoMetadata = Annotated[bool, Option("--no_metadata", help="Save pictures without how they were made.")]
 Threads = Annotated[int | None, Option("--threads", metavar="N", help="CPU threads; by default one for each core.")]
 Version = Annotated[bool, Option("--version", help="Print the version.")]
+Port = Annotated[int, Option("--port", metavar="N", help="Where the page is: http://localhost:N. 0 takes a free one.")]
+Listen = Annotated[bool, Option("--listen", help="Let other computers in; needs --api_auth.")]
+ApiAuth = Annotated[
+    str | None, Option("--api_auth", metavar="NAME:PASSWORD", help="Ask for this name and password, or for a token.")
+]
+HostName = Annotated[
+    list[str] | None, Option("--host_name", metavar="NAME", help="A name of this computer that pages may be asked by.")
+]
 ModelPath = Annotated[Path, Option("--model_path", metavar="PATH", help="The model: a file of any kind, or a folder.")]
 OutputPath = Annotated[Path, Option("--output_path", metavar="FILE", help="Where the new file goes.")]
 QuantType = Annotated[

@@ -24,8 +24,7 @@ def show_config(path: Path | None, as_json: bool) -> None:
     from sfumato import config
 
     loaded = config.load(path, os.environ, {})
-    values = flatten(loaded.settings.model_dump(mode="json"))
-    rows = {key: (value, loaded.sources.get(key, "default")) for key, value in values.items()}
+    rows = loaded.rows()
     if as_json:
         typer.echo(json.dumps({key: {"value": value, "source": source} for key, (value, source) in rows.items()}))
         return
@@ -53,18 +52,6 @@ def show_info(path: Path, as_json: bool) -> None:
     for key in ("Model", "Model hash", "Version"):
         if key in fields:
             typer.echo(f"{key.lower().replace(' ', '_')}: {fields[key]}")
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted keys.
-
-    >>> flatten({"a": {"b": 1}, "c": 2})
-    {'a.b': 1, 'c': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _plain(value: Any) -> str:

@@ -26,6 +26,23 @@ class Loaded:
     settings: Settings
     sources: Mapping[str, str]
 
+    def rows(self) -> dict[str, tuple[Any, str]]:
+        """Value and source of every setting, by dotted key."""
+        values = flatten(self.settings.model_dump(mode="json"))
+        return {key: (value, self.sources.get(key, "default")) for key, value in values.items()}
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
 
 def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
     """Defaults < file < environment < flags.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfumato.cli import main, show
+from sfumato.cli import main
 from sfumato.gallery import files, infotext
 
 TEXT = "a cat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 7.0, Seed: 0, Size: 64x32, Model: m"
@@ -67,7 +67,3 @@ def test_config_names_the_source_of_each_value(
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("sfumato ")
-
-
-def test_flatten_keeps_order() -> None:
-    assert list(show.flatten({"b": {"z": 1, "a": 2}, "a": 3})) == ["b.z", "b.a", "a"]

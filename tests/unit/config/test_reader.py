@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sfumato import config
+from sfumato.config.reader import flatten
 from sfumato.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -119,3 +120,7 @@ def test_flags_are_named_as_they_are_typed():
     sources = config.load(None, {}, {"model.type": "x", "output.dir": "o", "model.steps": 3}).sources
 
     assert (sources["model.type"], sources["output.dir"], sources["model.steps"]) == ("--model", "--outdir", "--steps")
+
+
+def test_flatten_keeps_order() -> None:
+    assert list(flatten({"b": {"z": 1, "a": 2}, "a": 3})) == ["b.z", "b.a", "a"]

@@ -1,0 +1,1 @@
+"""The server: one application of pages and API, safe by default."""

@@ -1,0 +1,49 @@
+"""Pages that tell: which models there are, which settings hold, and what stays private."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nicegui import ui
+
+from sfumato.server.ui.desk import Desk
+from sfumato.server.ui.frame import frame
+from sfumato.server.ui.words import say
+
+
+def models_page(desk: Desk) -> None:
+    """Every model with its kind and size, and where to put more."""
+    models = desk.models()
+    with frame("models"):
+        _table(("name", "kind", "size"), [(m.name, m.kind, f"{m.bytes / 1e6:,.0f} MB") for m in models])
+        if len(models) == 1:
+            ui.label(say("models_none")).classes("faint")
+        ui.label(say("models_where", folder=desk.models_folder)).classes("faint")
+
+
+def settings_page(desk: Desk) -> None:
+    """Every setting with its value and where that came from; and the facts of privacy."""
+    with frame("settings"):
+        ui.label(say("settings_where")).classes("faint")
+        _table(("setting", "value", "from"), [(s.key, s.value, s.origin) for s in desk.settings])
+        ui.element("h2").add_slot("default", say("private"))
+        ui.label(say("private_text"))
+        facts = {
+            "listens": ", ".join(desk.listens) or say("none"),
+            "writes": str(desk.output_folder),
+            "outbound": say("none"),
+        }
+        _table(("setting", "value"), [(say(key), value) for key, value in facts.items()])
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with ui.element("table").classes("plain"):
+        with ui.element("thead"), ui.element("tr"):
+            for head in heads:
+                ui.element("th").props('scope="col"').add_slot("default", say(head))
+        with ui.element("tbody"):
+            for row in rows:
+                with ui.element("tr"):
+                    for cell in row:
+                        with ui.element("td"):
+                            ui.label(cell)

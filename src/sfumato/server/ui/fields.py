@@ -1,0 +1,63 @@
+"""The form's fields, each bound to the attribute of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nicegui import ui
+
+from sfumato.server.ui.form import SHAPES, STEP, Form
+from sfumato.server.ui.reading import read_html
+from sfumato.server.ui.words import say
+
+
+def prompt(form: Form, name: str, count_tokens: Callable[[str], tuple[int, int]]) -> None:
+    """A text field that grows, with its tokens and how its weights are read."""
+    hint = say("prompt_hint" if name == "prompt" else "negative_hint")
+
+    def tell() -> None:
+        words = getattr(form, name)
+        count, room = count_tokens(words)
+        below.set_text(say("tokens", count=count, room=room))
+        reading.set_content(read_html(words))
+        reading.set_visibility(any(mark in words for mark in "()[]"))
+        below.set_visibility(name == "prompt" or bool(words))
+
+    area = ui.textarea(say(name), placeholder=hint).bind_value(form, name).mark(name)
+    area.props("autogrow outlined dense").classes("w-full")
+    reading = ui.html("", sanitize=False).classes("reading")
+    below = ui.label().classes("faint").mark(f"{name}-tokens")
+    tell()
+    area.on_value_change(tell)
+
+
+def number(form: Form, name: str, low: float, high: float, *, step: float = 1, hint: str = "") -> None:
+    """A number; empty is None where the form allows it."""
+    field = ui.number(say(name), min=low, max=high, step=step, placeholder=hint).bind_value(form, name).mark(name)
+    field.props("outlined dense").classes("w-full")
+    if hint:
+        field.props("clearable").tooltip(hint)
+
+
+def choice(form: Form, name: str, options: Mapping[str | None, str]) -> None:
+    """One of several; the key None stands for what the settings say."""
+    words = {"" if key is None else key: text for key, text in options.items()}
+
+    def read(value: str | None) -> str:
+        return value if value in words else ""
+
+    field = ui.select(words, label=say(name), with_input=len(words) > 12).mark(name)
+    field.bind_value(form, name, forward=lambda value: value or None, backward=read)
+    field.props("outlined dense options-dense").classes("w-full")
+
+
+def size(form: Form, side: int) -> None:
+    """Width and height, three shapes, and a swap."""
+    with ui.row().classes("gap-1").props(f'role="group" aria-label="{say("shape")}"'):
+        for shape in SHAPES:
+            ui.button(say(shape), on_click=lambda _, s=shape: form.reshape(s, side)).props("flat no-caps dense size=sm")
+    with ui.element("div").classes("shape"):
+        number(form, "width", STEP, 4096, step=STEP)
+        swap = ui.button(icon="swap_horiz", on_click=form.swap)
+        swap.props(f'flat round dense aria-label="{say("swap")}"')
+        number(form, "height", STEP, 4096, step=STEP)

@@ -1,0 +1,80 @@
+"""What a person fills in on the page: plain values that become a request, and can be had back from a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sfumato.request import ImageInfo, Txt2ImgRequest
+
+#: Width and height of the three shapes, as multiples of the model's own side.
+SHAPES: Mapping[str, tuple[float, float]] = {
+    "square": (1, 1),
+    "portrait": (0.75, 1),
+    "landscape": (1, 0.75),
+}
+STEP = 64
+
+
+@dataclass(kw_only=True)
+class Form:
+    """The fields of the page that creates. ``None`` means "not given", as in the request."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    model: str | None = None
+    width: int = 512
+    height: int = 512
+    steps: int = 20
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: float | None = None
+    seed: int | None = None
+    batch_size: int = 1
+
+    def request(self) -> Txt2ImgRequest:
+        """The request that these fields ask for.
+
+        >>> Form(prompt="a cat", steps=7).request().steps
+        7
+        """
+        given = {name: value for name, value in asdict(self).items() if name != "model"}
+        given |= {name: int(given[name]) for name in ("width", "height", "steps", "batch_size")}
+        given["seed"] = None if self.seed is None else int(self.seed)
+        return Txt2ImgRequest(**given)
+
+    def take(self, info: ImageInfo) -> None:
+        """Fill in how a picture was made, so that the same one comes again."""
+        for field in fields(self):
+            if field.name == "batch_size":
+                self.batch_size = 1
+            elif field.name != "model":
+                setattr(self, field.name, getattr(info, field.name))
+
+    def swap(self) -> None:
+        """Width for height."""
+        self.width, self.height = self.height, self.width
+
+    def reshape(self, shape: str, side: int) -> None:
+        """Take one of :data:`SHAPES`; ``side`` is the longer one in pixels.
+
+        >>> form = Form(); form.reshape("portrait", 512); form.width, form.height
+        (384, 512)
+        """
+        wide, high = SHAPES[shape]
+        self.width, self.height = (max(STEP, round(side * part / STEP) * STEP) for part in (wide, high))
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, to be kept between visits."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | None) -> Form:
+        """The form of an earlier visit; fields that it does not know are left at their defaults.
+
+        >>> Form.of({"prompt": "a cat", "gone": 1}).prompt
+        'a cat'
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in (state or {}).items() if name in known})

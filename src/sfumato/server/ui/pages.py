@@ -1,0 +1,31 @@
+"""The pages and their addresses, mounted on the server's application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nicegui
+from fastapi import FastAPI
+from nicegui import ui
+
+from sfumato.server.ui import facts, pictures
+from sfumato.server.ui.create import CreatePage
+from sfumato.server.ui.desk import Desk
+from sfumato.server.ui.queue_page import QueuePage
+from sfumato.server.ui.words import say
+
+
+def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
+    """Add the pages to the application, after all its own routes.
+
+    Args:
+        folder: where the pages keep what visitors filled in.
+        secret: signs the cookie by which a visitor's form is found again.
+    """
+    nicegui.app.storage.path = folder
+    app.include_router(pictures.routes(desk.queue))
+    ui.page("/")(lambda: CreatePage(desk) and None)
+    ui.page("/queue")(lambda: QueuePage(desk.queue) and None)
+    ui.page("/models")(lambda: facts.models_page(desk))
+    ui.page("/settings")(lambda: facts.settings_page(desk))
+    ui.run_with(app, title=say("title"), storage_secret=secret, tailwind=False, show_welcome_message=False)

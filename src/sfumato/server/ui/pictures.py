@@ -1,0 +1,47 @@
+"""The addresses at which a job's pictures and previews are served to the pages."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, HTTPException, Response
+from fastapi.responses import FileResponse
+
+from sfumato.errors import UnknownJobError
+from sfumato.jobs.queue import JobQueue
+from sfumato.jobs.types import Job
+
+
+def picture_url(job: Job, index: int = 0) -> str:
+    """Where the picture of a done job is."""
+    return f"/ui/jobs/{job.id}/{index}"
+
+
+def preview_url(job: Job) -> str:
+    """Where a running job's newest preview is: another address for each step, so that no cache keeps an old one."""
+    return f"/ui/jobs/{job.id}/preview?{job.attempt}.{job.progress.step}"
+
+
+def routes(queue: JobQueue) -> APIRouter:
+    """Pictures by job and index: no path is ever taken from a request."""
+    router = APIRouter(prefix="/ui/jobs", include_in_schema=False)
+
+    def look_up(job: str) -> Job:
+        try:
+            return queue.get(job)
+        except UnknownJobError as error:
+            raise HTTPException(404, str(error)) from error
+
+    @router.get("/{job}/preview")
+    def preview(job: str) -> Response:
+        data = look_up(job).progress.preview
+        if data is None:
+            raise HTTPException(404, "There is no preview yet.")
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    @router.get("/{job}/{index}")
+    def picture(job: str, index: int) -> Response:
+        pictures = look_up(job).pictures
+        if not 0 <= index < len(pictures) or not pictures[index].path.is_file():
+            raise HTTPException(404, "This picture is not there any more.")
+        return FileResponse(pictures[index].path)
+
+    return router

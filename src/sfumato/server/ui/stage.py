@@ -1,0 +1,135 @@
+"""The picture that is being made, or was: preview, progress, failure, and the strip of those before."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from nicegui import ui
+
+from sfumato.errors import JobStateError, UnknownJobError
+from sfumato.jobs.queue import JobQueue
+from sfumato.jobs.states import State
+from sfumato.jobs.types import Job
+from sfumato.server.ui.form import Form
+from sfumato.server.ui.pictures import picture_url, preview_url
+from sfumato.server.ui.words import say
+
+#: How many jobs the strip remembers.
+REMEMBERED = 24
+
+
+class Stage:
+    """Shows one job as it is now. ``use`` gets the form that makes a picture again."""
+
+    def __init__(self, queue: JobQueue, use: Callable[[Form], None]) -> None:
+        self._queue, self._use = queue, use
+        self.jobs: list[str] = []
+        self._shown: tuple[str, int] | None = None
+        self._seen: object = None
+        with ui.element("div").classes("stage").props('aria-live="polite"'):
+            self._picture = ui.html("", sanitize=False)
+            self._line = ui.label(say("nothing_yet")).classes("faint").mark("stage-line")
+            self._bar = ui.linear_progress(0, show_value=False).props(f'aria-label="{say("generate")}"')
+            with ui.row():
+                self._stop = (
+                    ui.button(say("interrupt"), on_click=self.interrupt).props("flat no-caps").mark("interrupt")
+                )
+                self._again = ui.button(say("again"), on_click=self._fill).props("flat no-caps").mark("again")
+                self._save = ui.button(say("download"), on_click=self._download).props("flat no-caps").mark("download")
+        self._strip = ui.element("div").classes("strip").props(f'role="group" aria-label="{say("results")}"')
+
+    def resume(self, jobs: list[str]) -> None:
+        """Show what an earlier visit left, as it is by now."""
+        self.jobs = [job for job in jobs if self._get(job) is not None]
+        self._shown = (self.jobs[-1], 0) if self.jobs else None
+        self.refresh()
+
+    def show(self, job: str, index: int = 0) -> None:
+        """Put a job on the stage, and into the strip when it has pictures."""
+        if job not in self.jobs:
+            self.jobs = [*self.jobs, job][-REMEMBERED:]
+        self._shown = (job, index)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw anew what has changed since the last time."""
+        jobs = [job for job in map(self._get, self.jobs) if job is not None]
+        shown = next((job for job in jobs if self._shown is not None and job.id == self._shown[0]), None)
+        seen = (self._shown, shown and (shown.state, shown.progress.step), tuple((j.id, j.state) for j in jobs))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        self._draw(shown)
+        self._draw_strip([job for job in jobs if job.state is State.DONE])
+
+    def _draw(self, job: Job | None) -> None:
+        done = job is not None and job.state is State.DONE
+        self._again.set_visibility(done)
+        self._save.set_visibility(done)
+        self._stop.set_visibility(job is not None and not job.state.ended)
+        self._bar.set_visibility(job is not None and job.state is State.RUNNING)
+        self._line.set_visibility(not done)
+        if job is None:
+            return
+        self._line.classes(add="error" if job.state is State.FAILED else "", remove="error")
+        self._line.set_text(self._describe(job))
+        self._bar.set_value(job.progress.step / max(1, job.progress.steps))
+        self._picture.set_content(self._image(job))
+
+    def _image(self, job: Job) -> str:
+        if job.state is State.DONE and self._shown is not None:
+            return f'<img src="{picture_url(job, self._shown[1])}" alt="{say("results")}">'
+        if job.progress.preview is not None and not job.state.ended:
+            return f'<img class="preview" src="{preview_url(job)}" alt="">'
+        return ""
+
+    def _describe(self, job: Job) -> str:
+        if job.state is State.RUNNING:
+            progress = job.progress
+            if not progress.step:
+                return say("begins")
+            left = "" if progress.eta is None else " · " + say("eta", seconds=round(progress.eta))
+            return say("working", step=progress.step, steps=progress.steps) + left
+        if job.state is State.QUEUED:
+            ahead = self._queue.list((State.QUEUED, State.RUNNING), limit=1000)
+            return say("waiting", count=sum(one.position < job.position for one in ahead))
+        if job.state is State.FAILED:
+            return say("failed", reason=job.cause.message if job.cause else "")
+        return say(job.state.value) if job.state is not State.DONE else ""
+
+    def _draw_strip(self, jobs: list[Job]) -> None:
+        self._strip.clear()
+        with self._strip:
+            for job in reversed(jobs):
+                for k in range(len(job.pictures)):
+                    here = " here" if self._shown == (job.id, k) else ""
+                    button = ui.element("button").classes("thumb" + here).props(f'type="button" aria-label="{k + 1}"')
+                    button.on("click", lambda _, j=job.id, n=k: self.show(j, n))
+                    with button:
+                        ui.html(f'<img src="{picture_url(job, k)}" alt="" loading="lazy">', sanitize=False)
+
+    def interrupt(self) -> None:
+        """End the job on the stage, if it has not ended."""
+        if self._shown is not None and (job := self._get(self._shown[0])) is not None and not job.state.ended:
+            with contextlib.suppress(JobStateError):  # it ended in this very moment, which is as good
+                self._queue.cancel(job.id)
+            self.refresh()
+
+    def _fill(self) -> None:
+        job = self._get(self._shown[0]) if self._shown else None
+        if job is not None and self._shown is not None and job.pictures:
+            form = Form(model=job.model)
+            form.take(job.pictures[self._shown[1]].info)
+            self._use(form)
+
+    def _download(self) -> None:
+        job = self._get(self._shown[0]) if self._shown else None
+        if job is not None and self._shown is not None:
+            ui.download.from_url(picture_url(job, self._shown[1]), job.pictures[self._shown[1]].path.name)
+
+    def _get(self, job: str) -> Job | None:
+        try:
+            return self._queue.get(job)
+        except UnknownJobError:
+            return None

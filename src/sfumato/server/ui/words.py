@@ -1,0 +1,92 @@
+"""Every sentence of the pages in one place, so that they can be translated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+WORDS: Mapping[str, str] = {
+    "title": "Sfumato",
+    "skip": "Skip to the page",
+    "menu": "Pages",
+    "create": "Create",
+    "queue": "Queue",
+    "models": "Models",
+    "settings": "Settings",
+    "theme": "Dark or light",
+    "prompt": "Prompt",
+    "prompt_hint": "Words for the picture",
+    "negative_prompt": "Negative prompt",
+    "negative_hint": "Words for what should not be in it",
+    "tokens": "{count} of {room} tokens",
+    "examples": "Try one of these",
+    "model": "Model",
+    "shape": "Shape",
+    "square": "Square",
+    "portrait": "Portrait",
+    "landscape": "Landscape",
+    "width": "Width",
+    "height": "Height",
+    "swap": "Swap width and height",
+    "steps": "Steps",
+    "sampler": "Sampler",
+    "scheduler": "Schedule",
+    "automatic": "Automatic",
+    "cfg_scale": "Guidance (CFG)",
+    "cfg_hint": "empty: what suits the model",
+    "seed": "Seed",
+    "seed_hint": "empty: a new one each time",
+    "batch_size": "Pictures",
+    "generate": "Generate",
+    "generate_hint": "Ctrl+Enter",
+    "interrupt": "Interrupt",
+    "nothing_yet": "Your picture will be here.",
+    "working": "Step {step} of {steps}",
+    "eta": "about {seconds} s left",
+    "waiting": "Waiting: {count} before it",
+    "begins": "Getting the model ready",
+    "paused": "Paused",
+    "cancelled": "Interrupted",
+    "queued": "Waiting",
+    "done": "Done",
+    "failed": "No picture: {reason}",
+    "results": "Pictures of this page",
+    "again": "Use these settings",
+    "download": "Download",
+    "queue_empty": "Nothing is in the queue. What you generate appears here.",
+    "queue_runs": "Running",
+    "queue_waits": "Waiting",
+    "queue_ended": "Ended",
+    "cancel": "Cancel",
+    "retry": "Try again",
+    "up": "Sooner",
+    "pause": "Pause",
+    "resume": "Go on",
+    "forget": "Remove from the list",
+    "hold": "Hold the queue",
+    "release": "Release the queue",
+    "held": "The queue is held: nothing new begins.",
+    "models_none": "Only the built-in model is here.",
+    "models_where": "Put .safetensors, .ckpt or .gguf files, or diffusers folders, into {folder}.",
+    "name": "Name",
+    "kind": "Kind",
+    "size": "Size",
+    "settings_where": "Settings come from config.yaml, the environment (SFUMATO_…) and the flags of webui.py.",
+    "setting": "Setting",
+    "value": "Value",
+    "from": "From",
+    "private": "Privacy",
+    "private_text": "Pictures are made on this computer. This page loads nothing from anywhere else.",
+    "listens": "Listens on",
+    "writes": "Pictures are written to",
+    "outbound": "Connections to other computers",
+    "none": "none",
+}
+
+
+def say(key: str, **values: object) -> str:
+    """The sentence of a key, with its values filled in.
+
+    >>> say("working", step=3, steps=20)
+    'Step 3 of 20'
+    """
+    return WORDS[key].format(**values)

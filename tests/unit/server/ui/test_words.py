@@ -1,0 +1,30 @@
+"""The catalogue of sentences has what the pages say, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import sfumato.server.ui
+from sfumato.jobs.states import State
+from sfumato.server.ui.frame import PAGES
+from sfumato.server.ui.words import WORDS
+
+SOURCES = sorted(Path(sfumato.server.ui.__file__).parent.glob("*.py"))
+
+
+def _strings() -> set[str]:
+    """Every string in the pages' sources but the catalogue's own."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES if path.name != "words.py"]
+    return {
+        n.value for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    }
+
+
+def test_every_sentence_is_used():
+    assert {key for key in WORDS if key not in _strings() and key not in {state.value for state in State}} == set()
+
+
+def test_every_page_and_state_has_words():
+    assert set(PAGES) <= set(WORDS)
+    assert {state.value for state in State} - {"running"} <= set(WORDS)
