@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sfumato.config import Loaded, Settings
 from sfumato.gallery import files
+from sfumato.gallery.album import Gallery
 from sfumato.jobs.crew import Crew
 from sfumato.jobs.messages import Tools, Worker
 from sfumato.jobs.queue import JobQueue
@@ -144,6 +145,7 @@ def open_desk(loaded: Loaded, queue: JobQueue, url: str) -> Desk:
 
     return Desk(
         queue=queue,
+        gallery=Gallery(Path(settings.output.dir)),
         models=models,
         model=settings.model.type,
         size=settings.model.size,

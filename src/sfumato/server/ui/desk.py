@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
 
 
@@ -33,6 +34,7 @@ class Desk:
 
     Attributes:
         queue: where requests go and jobs are looked up.
+        gallery: the pictures of the output folder.
         models: every model, the built-in one first; read anew at each call.
         model: the model that a request without one gets.
         size, steps: what the form begins with; width and height in pixels.
@@ -45,6 +47,7 @@ class Desk:
     """
 
     queue: JobQueue
+    gallery: Gallery
     models: Callable[[], Sequence[Model]]
     model: str
     size: tuple[int, int]

@@ -44,13 +44,12 @@ class Form:
         given["seed"] = None if self.seed is None else int(self.seed)
         return Txt2ImgRequest(**given)
 
-    def take(self, info: ImageInfo) -> None:
-        """Fill in how a picture was made, so that the same one comes again."""
+    def take(self, made: ImageInfo | Txt2ImgRequest) -> None:
+        """Fill in how a picture was made, so that the same one comes again; what is not known stays."""
+        self.batch_size = 1
         for field in fields(self):
-            if field.name == "batch_size":
-                self.batch_size = 1
-            elif field.name != "model":
-                setattr(self, field.name, getattr(info, field.name))
+            if field.name not in ("batch_size", "model") and (value := getattr(made, field.name)) is not None:
+                setattr(self, field.name, value)
 
     def swap(self) -> None:
         """Width for height."""

@@ -1,11 +1,12 @@
-"""The addresses at which a job's pictures and previews are served to the pages."""
+"""The addresses at which pictures, previews and thumbnails are served to the pages."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import FileResponse
 
-from sfumato.errors import UnknownJobError
+from sfumato.errors import RequestError, UnknownJobError
+from sfumato.gallery.album import Entry, Gallery
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.types import Job
 
@@ -20,8 +21,39 @@ def preview_url(job: Job) -> str:
     return f"/ui/jobs/{job.id}/preview?{job.attempt}.{job.progress.step}"
 
 
-def routes(queue: JobQueue) -> APIRouter:
-    """Pictures by job and index: no path is ever taken from a request."""
+def thumbnail_url(entry: Entry) -> str:
+    """Where a small copy of the gallery's picture is."""
+    return f"/ui/gallery/{entry.id}/thumbnail"
+
+
+def full_url(entry: Entry) -> str:
+    """Where the gallery's picture is."""
+    return f"/ui/gallery/{entry.id}"
+
+
+def gallery_routes(gallery: Gallery) -> APIRouter:
+    """The gallery's pictures by their ids: no path is ever taken from a request."""
+    router = APIRouter(prefix="/ui/gallery", include_in_schema=False)
+
+    @router.get("/{id}/thumbnail")
+    def thumbnail(id: str) -> Response:
+        try:
+            return Response(gallery.thumbnail(id), media_type="image/webp", headers={"Cache-Control": "max-age=3600"})
+        except RequestError as error:
+            raise HTTPException(404, str(error)) from error
+
+    @router.get("/{id}")
+    def picture(id: str) -> Response:
+        try:
+            return FileResponse(gallery.file(id))
+        except RequestError as error:
+            raise HTTPException(404, str(error)) from error
+
+    return router
+
+
+def job_routes(queue: JobQueue) -> APIRouter:
+    """A job's pictures by its id and their index."""
     router = APIRouter(prefix="/ui/jobs", include_in_schema=False)
 
     def look_up(job: str) -> Job:
