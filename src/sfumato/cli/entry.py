@@ -126,6 +126,7 @@ def webui(
     device: flags.Device = None,
     outdir: flags.Outdir = None,
     threads: flags.Threads = None,
+    ray: flags.Ray = None,
     config: flags.Config = None,
 ) -> None:
     """Serve the web studio on this computer."""

@@ -41,6 +41,7 @@ class WebuiFlags:
     device: str | None
     outdir: Path | None
     threads: int | None
+    ray: str | None
     config: Path | None
 
     def settings(self) -> dict[str, str]:
@@ -64,7 +65,7 @@ def run(flags: WebuiFlags) -> None:
         from sfumato.server import application
         from sfumato.server.access import Access
 
-        with running_jobs(loaded.settings) as jobs:
+        with running_jobs(loaded.settings, flags.ray) as jobs:
             url = f"http://{address if flags.listen else 'localhost'}:{listener.getsockname()[1]}"
             desk = open_desk(loaded, jobs.queue, url)
             access = Access(names=tuple(flags.host_name), credentials=flags.api_auth)
