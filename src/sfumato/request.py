@@ -13,12 +13,50 @@ MAX_STEPS = 1000
 MAX_SIDE = 16384
 
 
+#: How a picture is brought to the wished size, as ``InitImage.resize_mode``.
+RESIZE_MODES = ("stretch", "crop", "fill", "latent")
+#: What drawing starts from under a mask, as ``Mask.fill``.
+MASK_FILLS = ("fill", "original", "latent noise", "latent nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """Which part of a picture is drawn anew.
+
+    ``picture`` is white where to draw, of any mode; it is stretched to the source picture's size. ``invert`` draws
+    where it is black. ``blur`` is the deviation of the soft edge, ``padding`` what is seen around the part when only
+    that is drawn (``only_masked``), both in pixels.
+    """
+
+    picture: Image
+    blur: float = 4.0
+    invert: bool = False
+    fill: str = "original"
+    only_masked: bool = False
+    padding: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitImage:
+    """A picture to start from. ``denoising_strength`` 0 hardly changes it, 1 keeps nothing of it.
+
+    ``resize_mode``: ``stretch``; ``crop`` what is outside the wished shape; ``fill`` the rest with the edge's colours;
+    ``latent`` stretches what the autoencoder makes of it.
+    """
+
+    picture: Image
+    denoising_strength: float = 0.75
+    resize_mode: str = "stretch"
+    mask: Mask | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2ImgRequest:
     """What to draw. ``None`` means "not given": the model or the settings decide. Zero is a value.
 
     ``width`` and ``height`` are in pixels, ``seed`` is that of the first picture; picture k of a batch has
     the noise of the single picture of ``seed + k``. ``cfg_scale`` 1 means no guidance (web-UI convention).
+    With ``init`` drawing starts from a picture, and width and height not given are that picture's.
     """
 
     prompt: str
@@ -33,6 +71,7 @@ class Txt2ImgRequest:
     batch_size: int = 1
     clip_skip: int = 1
     eta: float | None = None
+    init: InitImage | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

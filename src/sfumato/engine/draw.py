@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.engine import passes
+from sfumato.engine import passes, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode
 from sfumato.prompt.compose import plan, plan_negative
-from sfumato.request import ResumePoint, StepEvent
+from sfumato.request import InitImage, ResumePoint, StepEvent
 from sfumato.runtime.finite import check_finite
 from sfumato.runtime.rng import BatchNoise
 from sfumato.sampling.denoiser import wrap
@@ -110,6 +110,8 @@ class Sampler:
         """The finished latents (B, C, h, w) in float32."""
         job, spec, steps = self.job, self.networks.spec, self.job.request.steps
         sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, self.schedule, steps)
+        if job.request.init is not None:
+            return self._from_picture(job.request.init, sigmas)
         first = passes.first_size(job.width, job.height, spec)
         tail = passes.tail_start(steps, spec) if first else steps
         self.total, self.done, self.began = 2 * steps - tail, 0, time.perf_counter()
@@ -125,6 +127,18 @@ class Sampler:
             return latent + again.at(tail)(_START_DRAW) * float(sigmas[tail])
 
         return self._leg(1, enlarged, sigmas[tail:], again, tail)
+
+    def _from_picture(self, init: InitImage, sigmas: Tensor) -> Tensor:
+        job, steps = self.job, self.job.request.steps
+        first = source.first_step(steps, init.denoising_strength)
+        self.total, self.done, self.began = steps - first, 0, time.perf_counter()
+        noise = self._noise(job.width, job.height)
+
+        def begin() -> Tensor:
+            latent = source.to_latent(self.networks, init, job.width, job.height)
+            return latent + noise.initial() * float(sigmas[first])
+
+        return self._leg(0, begin, sigmas[first:], noise, first)
 
     def _noise(self, width: int, height: int) -> BatchNoise:
         spec = self.networks.spec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
-from sfumato.request import MAX_SIDE, MAX_STEPS, Txt2ImgRequest
+from sfumato.request import MAX_SIDE, MAX_STEPS, RESIZE_MODES, InitImage, Txt2ImgRequest
 from sfumato.sampling import names
 
 #: The most pixels that a picture may have; a square of 4096.
@@ -45,8 +45,9 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
             f"this model is made to {_MADE_FOR[spec.beside]}, so words alone can't be drawn with it; "
             "give it a picture too, or take another model"
         )
-    width = spec.native_size[0] if request.width is None else request.width
-    height = spec.native_size[1] if request.height is None else request.height
+    own = _own_size(request.init, spec)
+    width = own[0] if request.width is None else request.width
+    height = own[1] if request.height is None else request.height
     _check_size(width, height, spec.size_multiple)
     _check_range("steps", request.steps, 1, MAX_STEPS)
     _check_range("batch_size", request.batch_size, 1, MAX_BATCH)
@@ -64,6 +65,20 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
         seeds=tuple(seed + k for k in range(request.batch_size)),
         sampler=names.resolve(request.sampler, request.scheduler, automatic),
     )
+
+
+def _own_size(init: InitImage | None, spec: Spec) -> tuple[int, int]:
+    """The size in pixels where none is given: the picture's, to the nearest that the model can draw, or the model's."""
+    if init is None:
+        return spec.native_size
+    _check_range("denoising_strength", init.denoising_strength, 0, 1)
+    if init.resize_mode not in RESIZE_MODES:
+        raise RequestError(f"resize_mode is {init.resize_mode!r}; give {', '.join(RESIZE_MODES)}")
+    if init.mask is not None:
+        raise RequestError("a mask can't be drawn with yet; leave it out")
+    multiple = spec.size_multiple
+    width, height = (max(1, round(side / multiple)) * multiple for side in init.picture.size)
+    return width, height
 
 
 def _check_range(name: str, value: float, low: int, high: int) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from sfumato.engine import passes
+from sfumato.engine import passes, source
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.resolve import Job, resolve
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
-from sfumato.families.base import Networks
+from sfumato.families.base import Networks, Spec
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
 from sfumato.prompt.networks import take_networks
@@ -167,8 +167,14 @@ class Studio:
             dtype=str(self._precision.dtype).removeprefix("torch."),
             seconds=seconds,
             peak_memory_bytes=memory.peak_rss(),
-            extra={**passes.describe(job.width, job.height, request.steps, model.networks.spec), **more},
+            extra={**_describe_start(job, model.networks.spec), **more},
         )
+
+
+def _describe_start(job: Job, spec: Spec) -> dict[str, object]:
+    if job.request.init is not None:
+        return source.describe(job.request.init)
+    return passes.describe(job.width, job.height, job.request.steps, spec)
 
 
 def _describe(job: Job) -> str:
