@@ -36,6 +36,7 @@ def open_studio(settings: Settings, model: str | None = None) -> Studio:
         settings.model.type if model is None else model,
         device=settings.device,
         precision=settings.model.precision,
+        memory=settings.memory,
         threads=settings.threads,
         models_folders=(Path(settings.models_dir),),
     )

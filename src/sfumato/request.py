@@ -139,6 +139,8 @@ class ImageInfo:
     dtype: str
     seconds: Seconds = field(default_factory=Seconds)
     peak_memory_bytes: int = 0
+    forecast_memory_bytes: int = 0
+    memory: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -46,6 +46,7 @@ def txt2img(
     eta: flags.Eta = None,
     precision: flags.Precision = None,
     device: flags.Device = None,
+    memory: flags.Memory = None,
     outdir: flags.Outdir = None,
     format: flags.Format = None,
     grid: flags.Grid = False,
@@ -136,6 +137,24 @@ def webui(
     run(WebuiFlags(**given))
 
 
+def plan(
+    resolution: flags.Resolution = None,
+    batch_size: flags.BatchSize = 1,
+    model: flags.Model = None,
+    ckpt: flags.Ckpt = None,
+    precision: flags.Precision = None,
+    device: flags.Device = None,
+    memory: flags.Memory = None,
+    config: flags.Config = None,
+    json: flags.Json = False,
+) -> None:
+    """Say how a picture would be drawn and in how much memory, without loading anything."""
+    given = flags.Txt2ImgFlags(**locals())
+    from sfumato.cli.plan import run
+
+    run(given)
+
+
 def models(config: flags.Config = None, json: flags.Json = False) -> None:
     """List the models that there are."""
     from sfumato.cli.listing import list_models
@@ -184,6 +203,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "quantize": quantize,
     "queue": queue,
     "webui": webui,
+    "plan": plan,
     "models": models,
     "inspect": inspect,
     "samplers": samplers,

@@ -44,6 +44,7 @@ ClipSkip = Annotated[
 Eta = Annotated[float | None, Option("--eta", metavar="N", help="Share of fresh noise in samplers that take it.")]
 Precision = Annotated[str | None, Option("--precision", metavar="NAME", help="autocast, full, half or bf16.")]
 Device = Annotated[str | None, Option("--device", metavar="NAME", help="auto, cpu, cuda, mps or xpu.")]
+Memory = Annotated[str | None, Option("--memory", metavar="NAME", help="auto, max_speed, balanced, low or minimal.")]
 Outdir = Annotated[Path | None, Option("--outdir", metavar="FOLDER", help="Where pictures go.")]
 Format = Annotated[str | None, Option("--format", metavar="NAME", help="png, jpeg or webp.")]
 Grid = Annotated[bool, Option("--grid", help="Also save one sheet with all pictures.")]
@@ -106,6 +107,7 @@ class Txt2ImgFlags:
     eta: float | None = None
     precision: str | None = None
     device: str | None = None
+    memory: str | None = None
     outdir: Path | None = None
     format: str | None = None
     grid: bool = False

@@ -19,6 +19,7 @@ from sfumato.cli.prompts import batches, check_text, read_prompts
 from sfumato.errors import RequestError
 from sfumato.gallery import files, names
 from sfumato.request import ImageInfo, Result, Txt2ImgRequest
+from sfumato.runtime.plan import WISHES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,6 +39,7 @@ SETTINGS: Mapping[str, str] = {
     "clip_skip": "model.clip_skip",
     "precision": "model.precision",
     "device": "device",
+    "memory": "memory",
     "outdir": "output.dir",
     "format": "output.format",
     "threads": "threads",
@@ -94,6 +96,7 @@ def check_flags(flags: Txt2ImgFlags) -> None:
     check_text(flags.negative_prompt or "", "--negative_prompt")
     checks.check_name("--device", flags.device, checks.DEVICES)
     checks.check_name("--precision", flags.precision, checks.PRECISIONS)
+    checks.check_name("--memory", flags.memory, WISHES)
     checks.check_name("--format", flags.format, files.FORMATS)
     if flags.threads is not None and not 1 <= flags.threads <= 1024:
         raise RequestError(f"--threads {flags.threads} is out of range; it must be 1 to 1024.")
@@ -194,7 +197,9 @@ def describe(path: Path, info: ImageInfo) -> dict[str, Any]:
         **{key: getattr(info, key) for key in keys},
         "dtype": info.dtype,
         "seconds": {key: round(value, 4) for key, value in dataclasses.asdict(info.seconds).items()},
+        "memory": info.memory,
         "peak_memory_bytes": info.peak_memory_bytes,
+        "forecast_memory_bytes": info.forecast_memory_bytes,
     }
 
 

@@ -82,5 +82,6 @@ class Settings(_Section):
     output: OutputSettings = OutputSettings()
     jobs: JobSettings = JobSettings()
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
+    memory: Literal["auto", "max_speed", "balanced", "low", "minimal"] = "auto"
     threads: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, BeforeValidator(_no_switch)] = None
     models_dir: Annotated[str, Field(min_length=1)] = "models"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from sfumato.engine import passes, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
+from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode
@@ -29,6 +31,7 @@ from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.sampling.schedules import sigmas_for
 from sfumato.sampling.solvers import make
 
+_log = logging.getLogger(__name__)
 OnStep = Callable[[StepEvent], None]
 #: The draw that the second pass starts from; a solver's own draws count from 0.
 _START_DRAW = 2**31
@@ -188,14 +191,20 @@ def preview(networks: Networks, x0: Tensor) -> Image.Image:
     return _to_image(decode(networks, small)[0])
 
 
-def to_images(networks: Networks, latent: Tensor) -> tuple[Image.Image, ...]:
-    """Decode one picture at a time, so that memory does not grow with the batch."""
-    images = []
-    for one in latent.split(1):
-        pixels = decode(networks, one)
-        check_finite(pixels, "decode", None)
-        images.append(pixels[0])
-    return tuple(_to_image(p) for p in images)
+def to_images(networks: Networks, latent: Tensor, tile: int = 0) -> tuple[Image.Image, ...]:
+    """Decode one picture at a time, so that memory does not grow with the batch; in tiles if there is to be less."""
+    return tuple(_to_image(_pixels(networks, one, tile)[0]) for one in latent.split(1))
+
+
+def _pixels(networks: Networks, latent: Tensor, tile: int) -> Tensor:
+    """Finite pixels. An autoencoder that overflows in half precision is in float32 from then on."""
+    pixels = decode(networks, latent, tile)
+    if networks.vae.dtype is not torch.float32 and not torch.isfinite(pixels).all():
+        _log.warning("the autoencoder overflowed in %s; the picture is decoded again in float32", networks.vae.dtype)
+        networks.vae.to(torch.float32)
+        pixels = decode(networks, latent, tile)
+    check_finite(pixels, "decode", None)
+    return pixels
 
 
 def _to_image(pixels: Tensor) -> Image.Image:
@@ -212,14 +221,24 @@ def draw(
     on_step: OnStep | None,
     watch: Stopwatch,
     resume: ResumePoint | None = None,
+    residency: Residency | None = None,
 ) -> Sequence[Image.Image]:
-    """All pictures of a job, in the order of their seeds; ``resume`` is where an earlier drawing of it stood."""
+    """All pictures of a job, in the order of their seeds.
+
+    ``resume`` is where an earlier drawing of it stood; ``residency`` says what leaves memory on the way.
+    """
+
+    def done(stage: str) -> None:
+        watch.lap(stage)
+        if residency is not None:
+            residency.done(stage)
+
     with torch.inference_mode():
         conditioning = condition(job, cache)
-        watch.lap("encode")
+        done("encode")
         network = GuidedNetwork(networks, conditioning, job.cfg_scale)
         latent = Sampler(job, networks, network, schedule, on_step, resume).run()
-        watch.lap("sample")
-        images = to_images(networks, latent)
-        watch.lap("decode")
+        done("sample")
+        images = to_images(networks, latent, residency.tile if residency is not None else 0)
+        done("decode")
     return images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ import torch
 from sfumato.engine import passes, source
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
+from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job, resolve
+from sfumato.errors import OutOfMemoryError
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
 from sfumato.families.base import Networks, Spec
@@ -21,13 +24,17 @@ from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
 from sfumato.prompt.networks import take_networks
 from sfumato.request import ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
-from sfumato.runtime import memory, optimize
-from sfumato.runtime.device import DeviceFacts, probe
+from sfumato.runtime import formats, memory, optimize
+from sfumato.runtime.device import DeviceFacts, probe, quick
+from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
+from sfumato.runtime.plan import plan as make_plan
 from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
 from sfumato.sampling.noise_schedule import NoiseSchedule
-from sfumato.weights.digest import model_hash, network_hash
+from sfumato.weights.digest import cache_file, model_hash, network_hash
+from sfumato.weights.sizes import sizes_of
 
+_log = logging.getLogger(__name__)
 BUILT_IN = "stable-universe"
 
 
@@ -41,6 +48,7 @@ class LoadedModel:
     schedule: NoiseSchedule
     cache: EncodingCache
     adapters: Adapters
+    residency: Residency
 
 
 class Studio:
@@ -56,6 +64,8 @@ class Studio:
         model: a name in ``models_folders``, the built-in ``"stable-universe"``, or a path.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xpu"``.
         precision: ``"autocast"`` (half precision where the device is good at it), ``"full"``, ``"half"``, ``"bf16"``.
+        memory: ``"auto"``, ``"max_speed"``, ``"balanced"``, ``"low"`` or ``"minimal"``: see
+            :mod:`sfumato.runtime.plan`.
         threads: processor threads, or None for as many as there are cores.
         models_folders: where checkpoints lie.
 
@@ -69,6 +79,7 @@ class Studio:
         *,
         device: str = "auto",
         precision: str = "autocast",
+        memory: str = "auto",
         threads: int | None = None,
         models_folders: Sequence[Path] = (Path("models"),),
     ) -> None:
@@ -76,8 +87,12 @@ class Studio:
         self.model = model
         self.facts: DeviceFacts = probe(device)
         self._precision = choose(precision, self.facts)
+        self._formats = formats.choose(precision, self.facts.kind, self.facts.bf16, self.facts.fp16)
+        self._memory = check_wish(memory)
         self._folders = tuple(models_folders)
         self._loaded: LoadedModel | None = None
+        self._sizes: Sizes | None = None
+        self._used: Plan | None = None
         self._lock = threading.Lock()
 
     def generate(
@@ -92,25 +107,54 @@ class Studio:
             OutOfMemoryError: the picture needs more memory than there is.
         """
         with self._lock:
-            memory.reset_peak()
-            watch = Stopwatch()
-            plain, wishes = self._take_wishes(request)
-            model = self.load()
-            job = resolve(plain, model.networks.spec)
-            tags = self._use(model, wishes)
-            watch.lap("load")
-            with memory.worded_exhaustion(_describe(job)):
-                images = draw(job, model.networks, model.cache, model.schedule, on_step, watch, resume)
-            seconds = Seconds(**watch.seconds, total=watch.total)
-            infos = tuple(self._info(request, job, model, seed, seconds, tags) for seed in job.seeds)
+            while True:
+                try:
+                    return self._generate(request, on_step, resume)
+                except OutOfMemoryError as error:
+                    lower = step_down(self._used.rung) if self._used else None
+                    if lower is None:
+                        raise
+                    _log.warning("%s; drawn again with --memory %s", error, lower)
+                    self._memory, self._used = lower, None
+
+    def _generate(self, request: Txt2ImgRequest, on_step: OnStep | None, resume: ResumePoint | None) -> Result:
+        memory.reset_peak()
+        watch = Stopwatch()
+        plain, wishes = self._take_wishes(request)
+        if self._loaded is None:  # what can't fit is refused before anything is loaded
+            self.plan(request.width or 512, request.height or 512, request.batch_size)
+        model = self.load()
+        job = resolve(plain, model.networks.spec)
+        plan = self.plan(job.width, job.height, len(job.seeds))
+        self._used = plan
+        model.residency.follow(plan)
+        tags = self._use(model, wishes)
+        watch.lap("load")
+        with memory.worded_exhaustion(_describe(job)):
+            images = draw(job, model.networks, model.cache, model.schedule, on_step, watch, resume, model.residency)
+        seconds = Seconds(**watch.seconds, total=watch.total)
+        infos = tuple(self._info(request, job, model, seed, seconds, tags) for seed in job.seeds)
         return Result(images=tuple(images), infos=infos)
+
+    def plan(self, width: int, height: int, batch: int = 1) -> Plan:
+        """How a picture of this size would be drawn, and in how much memory; nothing is loaded for it.
+
+        Raises:
+            OutOfMemoryError: it does not fit; the message says what does. CheckpointError: there is no such model.
+        """
+        if self._sizes is None:
+            self._sizes = sizes_of(models_folder.find(self.model, self._folders))
+        facts = quick("cpu") if self.facts.kind == "cpu" else self.facts
+        return make_plan(
+            self._sizes, Ask(width, height, batch), self._formats, memory.room(facts.free_memory), self._memory
+        )
 
     def load(self) -> LoadedModel:
         """The model, loaded at the first call."""
         if self._loaded is None:
             path = models_folder.find(self.model, self._folders)
             wish = self._precision
-            with memory.worded_exhaustion(f"the model {path.name}"):
+            with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
                 networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
                 optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = schedule_of(networks.spec)
@@ -120,7 +164,8 @@ class Studio:
                 reading=lambda: (loras.reading, *(reader.embeddings.known for reader in networks.readers)),
             )
             name = models_folder.display_name(path)
-            self._loaded = LoadedModel(name, model_hash(path), networks, schedule, cache, loras)
+            residency = Residency(networks, cache_file().parent)
+            self._loaded = LoadedModel(name, model_hash(path), networks, schedule, cache, loras, residency)
         return self._loaded
 
     def _take_wishes(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, list[Wish]]:
@@ -167,6 +212,8 @@ class Studio:
             dtype=str(self._precision.dtype).removeprefix("torch."),
             seconds=seconds,
             peak_memory_bytes=memory.peak_rss(),
+            forecast_memory_bytes=self._used.peak if self._used else 0,
+            memory=self._used.rung if self._used else "",
             extra={**_describe_start(job, model.networks.spec), **more},
         )
 

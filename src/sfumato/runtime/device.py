@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
 
 from sfumato.errors import DeviceError, nearest
 
@@ -36,6 +35,8 @@ def probe(kind: str = "auto") -> DeviceFacts:
     Raises:
         DeviceError: there is no such device here; the message names those that there are.
     """
+    import torch
+
     if kind != "auto" and kind not in KINDS:
         choices = f"choose auto, {', '.join(KINDS)}; {nearest(kind, KINDS)}".rstrip("; ")
         raise DeviceError(f"unknown device {kind!r}; {choices}")
@@ -50,8 +51,21 @@ def probe(kind: str = "auto") -> DeviceFacts:
     return found[kind]
 
 
+def quick(kind: str = "auto") -> DeviceFacts:
+    """As :func:`probe`, without importing torch where there can be nothing but a CPU.
+
+    Raises:
+        DeviceError: as :func:`probe`.
+    """
+    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri")
+    plain = platform.system() == "Linux" and not any(Path(driver).exists() for driver in drivers)
+    return _cpu() if kind == "cpu" or (kind == "auto" and plain) else probe(kind)
+
+
 def all_devices() -> list[DeviceFacts]:
     """Every device that torch can use, the best first; the CPU is always the last."""
+    import torch
+
     found = []
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
@@ -82,6 +96,8 @@ def cpu_features() -> tuple[str, ...]:
             if line.split(":")[0].strip().lower() in ("flags", "features"):
                 have = set(line.split(":", 1)[1].split())
                 return tuple(f for f in _WANTED_FEATURES if f in have)
+    import torch
+
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return tuple(f for f in ("avx2", "avx512f") if f.removesuffix("f") in capability)
 

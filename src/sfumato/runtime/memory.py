@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,3 +61,48 @@ def reset_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+#: glibc's numbers for :func:`mallopt`, and what they are set to: while a model is read, and after.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_READING, _DRAWING = 2**20, 2**25
+
+
+def _c_library() -> ctypes.CDLL | None:
+    """glibc, where that is what allocates."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "malloc_trim") and hasattr(library, "mallopt") else None
+
+
+def trim() -> None:
+    """Give the system what the allocator keeps of freed memory, where it can be told to."""
+    if (library := _c_library()) is not None:
+        library.malloc_trim(0)
+
+
+@contextmanager
+def whole_pages() -> Iterator[None]:
+    """While a model is read, let every large tensor have pages of its own, which go when it goes.
+
+    Weights are converted one by one, and what is freed between those that stay is otherwise kept: an eighth of a model.
+    """
+    library = _c_library()
+    if library is None:
+        yield
+        return
+    library.mallopt(_MMAP_THRESHOLD, _READING)
+    try:
+        yield
+    finally:
+        library.mallopt(_MMAP_THRESHOLD, _DRAWING)
+        library.mallopt(_TRIM_THRESHOLD, 2 * _DRAWING)
+        library.malloc_trim(0)
+
+
+def room(free: int) -> int:
+    """Bytes that this process could have at its peak: what it has, and what is free beside it."""
+    import psutil
+
+    return free + psutil.Process().memory_info().rss

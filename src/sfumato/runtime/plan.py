@@ -1,0 +1,173 @@
+"""What a picture takes in memory, and how to make it fit: a pure function from facts and wishes to a plan with reasons.
+
+Imports no torch. The coefficients are measured: the peak of a process that draws with Stable Diffusion 1.5 and XL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sfumato.errors import DeviceError, OutOfMemoryError, nearest
+from sfumato.runtime.formats import Formats
+
+#: From the fastest to the smallest; ``auto`` takes the first of all but the fastest that fits.
+RUNGS = ("max_speed", "balanced", "low", "minimal")
+WISHES = ("auto", *RUNGS)
+#: Python with torch, diffusers and transformers, before there is a model.
+BASE = 460_000_000
+#: What reading a model takes beside its weights: mapped windows of its file, and tensors between two formats.
+READING = 250_000_000
+#: What the kernels keep for themselves while a UNet runs, whatever the picture's size.
+KERNELS = 170_000_000
+#: Numbers that the networks hold at once, by width of their first level, for each latent cell and each pixel.
+UNET_NUMBERS, VAE_NUMBERS = 15, 6
+#: Cells along a side of a tile of the latents, and the share of it that tiles have in common.
+TILES: Mapping[str, int] = {"max_speed": 0, "balanced": 0, "low": 32, "minimal": 24}
+OVERLAP = 0.25
+#: Of the memory that is free, what a plan may take.
+SHARE = 0.9
+NETWORKS = ("text_encoder", "unet", "vae")
+RELEASED: Mapping[str, tuple[str, ...]] = {
+    "max_speed": (),
+    "balanced": ("text_encoder",),
+    "low": ("text_encoder",),
+    "minimal": ("text_encoder", "vae"),
+}
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model's header says, and the widths that its activations have.
+
+    Attributes:
+        numbers: by network, those that are kept in the format of the computation.
+        packed: bytes by network of those that stay as they are stored.
+        unet_width: channels of the UNet's first level. vae_width: of the decoder's last.
+        factor: pixels along a latent cell.
+    """
+
+    numbers: Mapping[str, int]
+    packed: Mapping[str, int] = field(default_factory=dict)
+    unet_width: int = 320
+    vae_width: int = 128
+    factor: int = 8
+
+    def bytes_of(self, part: str, width: int) -> int:
+        """A network's weights in memory, at ``width`` bytes a number that is not packed."""
+        return self.numbers.get(part, 0) * width + self.packed.get(part, 0)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The picture: size in pixels, and how many at once."""
+
+    width: int
+    height: int
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to draw a picture in the memory that there is.
+
+    Attributes:
+        rung: one of :data:`RUNGS`. released: networks that are out of memory while they are not used.
+        tile: cells along a side of a tile to decode, 0 for the whole.
+        peak: forecast, in bytes. stages: forecast by stage. reasons: a sentence for each choice.
+    """
+
+    rung: str
+    formats: Formats
+    released: tuple[str, ...]
+    tile: int
+    peak: int
+    stages: Mapping[str, int]
+    reasons: tuple[str, ...]
+
+
+def plan(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto") -> Plan:
+    """The plan for the wish; for ``auto`` the first one that fits ``free`` bytes.
+
+    Raises:
+        OutOfMemoryError: it does not fit; the message says what does.
+    """
+    room = int(free * SHARE)
+    tried = [_rung(name, sizes, ask, formats) for name in (RUNGS[1:] if wish == "auto" else (wish,))]
+    chosen = next((one for one in tried if one.peak <= room), None)
+    if chosen is None:
+        raise OutOfMemoryError(_refusal(sizes, ask, formats, room, tried[-1]))
+    return chosen
+
+
+def check_wish(wish: str) -> str:
+    """The wish, if it is one. Raises DeviceError for an unknown one, with the nearest."""
+    if wish not in WISHES:
+        raise DeviceError(f"unknown memory {wish!r}; {nearest(wish, WISHES) or 'choose ' + ', '.join(WISHES)}")
+    return wish
+
+
+def step_down(rung: str) -> str | None:
+    """The next smaller rung, or None below the last.
+
+    >>> step_down("balanced"), step_down("minimal")
+    ('low', None)
+    """
+    return RUNGS[RUNGS.index(rung) + 1] if rung != RUNGS[-1] else None
+
+
+def _rung(name: str, sizes: Sizes, ask: Ask, formats: Formats) -> Plan:
+    released = RELEASED[name]
+    tile = _tile(TILES[name], sizes, ask)
+    stages = _stages(sizes, ask, formats, released, tile)
+    reasons = [f"{formats.dtype} for text encoder and UNet, {formats.vae_dtype} for the autoencoder"]
+    reasons += [f"out of memory while not used: {', '.join(released)}"] * bool(released)
+    reasons += [f"decoded in tiles of {tile * sizes.factor} pixels"] * bool(tile)
+    return Plan(name, formats, released, tile, max(stages.values()), stages, tuple(reasons))
+
+
+def _tile(cells: int, sizes: Sizes, ask: Ask) -> int:
+    """Cells of a tile; 0 where the whole picture is no larger than one."""
+    return cells if cells and max(ask.width, ask.height) > cells * sizes.factor else 0
+
+
+def _stages(sizes: Sizes, ask: Ask, formats: Formats, released: tuple[str, ...], tile: int) -> dict[str, int]:
+    """Bytes at the peak of each stage."""
+    width, vae_width = _BYTES[formats.dtype], _BYTES[formats.vae_dtype]
+    held = {part: sizes.bytes_of(part, vae_width if part == "vae" else width) for part in NETWORKS}
+    kept = BASE + sum(taken for part, taken in held.items() if part not in released)
+    cells = ask.width * ask.height / sizes.factor**2
+    pixels = (tile * sizes.factor) ** 2 if tile else ask.width * ask.height
+    back = {part: held[part] if part in released else 0 for part in NETWORKS}
+    pictures = 12 * ask.width * ask.height * (2 if tile else 1)
+    return {
+        "load": BASE + sum(held.values()) + READING,
+        "encode": kept + back["text_encoder"],
+        "sample": kept + KERNELS + int(2 * ask.batch * cells * UNET_NUMBERS * sizes.unet_width * width),
+        "decode": kept + back["vae"] + int(pixels * VAE_NUMBERS * sizes.vae_width * vae_width) + pictures,
+    }
+
+
+def _refusal(sizes: Sizes, ask: Ask, formats: Formats, room: int, least: Plan) -> str:
+    """What does not fit, and the nearest that does: another rung, one picture at a time, a smaller size."""
+    said = (
+        f"{ask.batch} of {ask.width}x{ask.height} with --memory {least.rung} needs {least.peak / 1e9:.1f} GB"
+        f" and {room / 1e9:.1f} GB are free"
+    )
+    rest = [_rung(name, sizes, ask, formats) for name in RUNGS if RUNGS.index(name) > RUNGS.index(least.rung)]
+    for one in rest:
+        if one.peak <= room:
+            return f"{said}; --memory {one.rung} fits"
+    single = replace(ask, batch=1)
+    if ask.batch > 1 and _rung("minimal", sizes, single, formats).peak <= room:
+        return f"{said}; --batch_size 1 --memory minimal fits"
+    for percent in range(95, 4, -5):
+        step = 8 * sizes.factor
+        width, height = (max(step, int(side * percent / 100) // step * step) for side in (ask.width, ask.height))
+        smaller = replace(single, width=width, height=height)
+        if _rung("minimal", sizes, smaller, formats).peak <= room:
+            return f"{said}; --resolution {width}x{height} --memory minimal fits"
+    if formats.dtype == "float32":
+        return f"{said}; try --precision bf16, a smaller model, or close other programs"
+    return f"{said}; take a smaller model, or close other programs"

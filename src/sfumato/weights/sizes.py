@@ -1,0 +1,53 @@
+"""What a model's header says of the memory that drawing with it takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from sfumato.runtime.plan import Sizes
+from sfumato.weights.detect import part_of
+from sfumato.weights.dtypes import is_packed
+from sfumato.weights.header import Header
+from sfumato.weights.survey import any_header, folder_header
+
+_UNET_FIRST = ("model.diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
+_VAE_LAST = ("first_stage_model.decoder.conv_out.weight", "vae.decoder.conv_out.weight")
+_LEVELS = ("first_stage_model.decoder.up.", "vae.decoder.up_blocks.")
+
+
+def sizes_of(path: Path) -> Sizes:
+    """The sizes of a checkpoint file or diffusers folder, from its headers alone.
+
+    Raises:
+        CheckpointError: it can't be read.
+    """
+    return header_sizes(folder_header(path) if path.is_dir() else any_header(path))
+
+
+def header_sizes(header: Header) -> Sizes:
+    """Packed weights, and float16 and bfloat16 ones of a file that has packed ones, stay as they are stored."""
+    whole = any(is_packed(info.dtype) for info in header.tensors.values())
+    numbers: Counter[str] = Counter()
+    packed: Counter[str] = Counter()
+    for name, info in header.tensors.items():
+        part = part_of(name)
+        if whole and len(info.shape) > 1 and info.dtype != "F32":
+            packed[part] += info.bytes
+        else:
+            numbers[part] += info.numbers
+    plain = Sizes({})
+    first = next((header.tensors[name].shape[0] for name in _UNET_FIRST if name in header.tensors), plain.unet_width)
+    last = next((header.tensors[name].shape[1] for name in _VAE_LAST if name in header.tensors), plain.vae_width)
+    return Sizes(dict(numbers), dict(packed), first, last, _factor(header) or plain.factor)
+
+
+def _factor(header: Header) -> int:
+    """Pixels along a latent cell: two for each level of the decoder but the first."""
+    levels = {
+        name.removeprefix(start).partition(".")[0]
+        for name in header.tensors
+        for start in _LEVELS
+        if name.startswith(start)
+    }
+    return 2 ** (len(levels) - 1) if levels else 0

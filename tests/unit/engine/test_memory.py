@@ -1,0 +1,120 @@
+"""Plans carried out: the same pictures in less memory, tiles without seams, steps down, overflows decoded again."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from checkpoints import make_networks, write_ldm
+
+from sfumato.engine import draw, studio
+from sfumato.engine.studio import Studio
+from sfumato.errors import OutOfMemoryError
+from sfumato.families.decode import decode
+from sfumato.request import Result, Txt2ImgRequest
+from sfumato.runtime.plan import RUNGS
+
+REQUEST = Txt2ImgRequest(prompt="a cat", steps=2, width=64, height=64, seed=7)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    networks = make_networks(widths=(16, 32), vae=(16, 32), context=32, text_layers=1)
+    return write_ldm(tmp_path_factory.mktemp("m") / "m.safetensors", *networks)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def _open(path: Path, memory: str = "auto") -> Studio:
+    return Studio(path, device="cpu", precision="full", memory=memory)
+
+
+def _pixels(result: Result) -> np.ndarray:
+    return np.asarray(result.images[0]).astype(int)
+
+
+def test_every_rung_draws_the_same_picture(path: Path) -> None:
+    studios = {rung: _open(path, rung) for rung in RUNGS}
+    results = {rung: one.generate(REQUEST) for rung, one in studios.items()}
+
+    wanted = _pixels(results["max_speed"])
+    for rung, result in results.items():
+        assert result.infos[0].memory == rung
+        assert result.infos[0].forecast_memory_bytes == studios[rung].plan(64, 64).peak
+        assert result.infos[0].peak_memory_bytes > 0
+        assert np.array_equal(_pixels(result), wanted) or rung in ("low", "minimal")
+        assert np.array_equal(_pixels(studios[rung].generate(REQUEST)), _pixels(result))
+
+
+def test_tiles_of_the_built_in_model_show_no_seams() -> None:
+    networks = Studio(device="cpu", precision="full").load().networks
+    latent = torch.nn.functional.interpolate(
+        torch.randn(1, networks.spec.latent_channels, 9, 9, generator=torch.Generator().manual_seed(3)),
+        (48, 48),
+        mode="bicubic",
+    )
+
+    with torch.inference_mode():
+        whole, tiled = decode(networks, latent).clamp(0, 1), decode(networks, latent, tile=32).clamp(0, 1)
+
+    error = (whole - tiled).abs()
+    assert error.mean() < 2 / 255
+    steps = (tiled - whole).mean(dim=(0, 1))
+    across, down = steps.diff(dim=1).abs().mean(dim=0), steps.diff(dim=0).abs().mean(dim=1)
+    for jumps in (across, down):
+        assert jumps.max() < 1 / 255
+
+
+def test_memory_that_ran_out_steps_down_and_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def failing(*given: object) -> object:
+        calls.append(given[-1].tile)  # type: ignore[attr-defined]
+        if len(calls) < 3:
+            raise MemoryError
+        return draw.draw(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(studio, "draw", failing)
+    with caplog.at_level(logging.WARNING):
+        result = _open(path).generate(REQUEST)
+
+    assert result.infos[0].memory == "minimal"
+    assert [record.getMessage().rpartition("--memory ")[2] for record in caplog.records] == ["low", "minimal"]
+    monkeypatch.setattr(studio, "draw", lambda *given: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(OutOfMemoryError, match="64x64"):
+        _open(path, "minimal").generate(REQUEST)
+
+
+def test_what_can_not_fit_is_refused_before_it_is_loaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio.registry, "load", lambda *given: pytest.fail("loaded"))
+    with pytest.raises(OutOfMemoryError, match="fits"):
+        _open(path).generate(replace(REQUEST, width=16384, height=16384))
+
+
+def test_an_autoencoder_that_overflows_is_decoded_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    networks = _open(path).load().networks
+    networks.vae.to(torch.float16).decoder.conv_in.weight.data *= 3e4
+    latent = 30 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    with torch.inference_mode():
+        assert not torch.isfinite(decode(networks, latent)).all()
+        (image,) = draw.to_images(networks, latent)
+        wanted = decode(networks, latent)
+
+    assert networks.vae.dtype is torch.float32
+    assert "decoded again in float32" in caplog.text
+    levels = (wanted[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(image), levels)
+    assert levels.std() > 1

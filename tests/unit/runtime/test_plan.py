@@ -1,0 +1,81 @@
+"""The memory plan: a pure function."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sfumato.errors import DeviceError, OutOfMemoryError
+from sfumato.runtime.formats import Formats
+from sfumato.runtime.plan import BASE, RUNGS, Ask, Sizes, check_wish, plan, step_down
+
+SD15 = Sizes({"unet": 859_520_964, "text_encoder": 123_060_557, "vae": 83_653_863})
+BF16, FULL = Formats("bfloat16", "bfloat16"), Formats("float32", "float32")
+SQUARE = Ask(512, 512)
+PLENTY = 10**12
+
+
+def test_each_rung_takes_less() -> None:
+    peaks = [plan(SD15, Ask(1024, 1024), BF16, PLENTY, rung).peak for rung in RUNGS]
+
+    assert peaks == sorted(peaks, reverse=True)
+    decodes = [plan(SD15, SQUARE, BF16, PLENTY, rung).stages["decode"] for rung in RUNGS]
+    assert decodes == sorted(decodes, reverse=True)
+    assert decodes[0] > decodes[1] > decodes[2]
+
+
+def test_auto_is_balanced_where_there_is_room() -> None:
+    made = plan(SD15, SQUARE, BF16, PLENTY)
+
+    assert (made.rung, made.released, made.tile) == ("balanced", ("text_encoder",), 0)
+    assert made.peak == max(made.stages.values())
+    assert any("text_encoder" in reason for reason in made.reasons)
+
+
+def test_auto_steps_down_as_room_shrinks() -> None:
+    wide = Ask(1536, 1536)
+    peaks = {rung: plan(SD15, wide, BF16, PLENTY, rung).peak for rung in RUNGS}
+    free = int((peaks["low"] + peaks["balanced"]) / 2 / 0.9)
+
+    assert plan(SD15, wide, BF16, free).rung == "low"
+
+
+@pytest.mark.parametrize(
+    ("ask", "formats", "free", "says"),
+    [
+        (Ask(1536, 1536), BF16, 4_500_000_000, r"--memory low fits"),
+        (Ask(512, 512, 64), BF16, 3_500_000_000, r"--batch_size 1 --memory minimal fits"),
+        (Ask(4096, 4096), BF16, 3_300_000_000, r"--resolution \d+x\d+ --memory minimal fits"),
+        (SQUARE, FULL, 3_000_000_000, r"--precision bf16"),
+        (SQUARE, BF16, 10**9, r"smaller model"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_does(ask: Ask, formats: Formats, free: int, says: str) -> None:
+    with pytest.raises(OutOfMemoryError, match=says) as caught:
+        plan(SD15, ask, formats, free, "balanced")
+
+    text = str(caught.value)
+    assert f"{ask.batch} of {ask.width}x{ask.height} with --memory balanced needs" in text
+    if match := re.search(r"--resolution (\d+)x(\d+)", text):
+        assert plan(SD15, Ask(int(match[1]), int(match[2])), formats, free, "minimal").peak <= 0.9 * free
+
+
+def test_weights_count_in_their_format() -> None:
+    bf16, full = (plan(SD15, SQUARE, formats, PLENTY).stages["load"] - BASE for formats in (BF16, FULL))
+    numbers = sum(SD15.numbers.values())
+
+    assert full - bf16 == 2 * numbers
+
+
+def test_packed_weights_stay_packed() -> None:
+    packed = Sizes({}, {part: numbers // 2 for part, numbers in SD15.numbers.items()})
+
+    assert plan(packed, SQUARE, FULL, PLENTY).peak < plan(SD15, SQUARE, BF16, PLENTY).peak
+
+
+def test_wishes_are_checked() -> None:
+    assert check_wish("low") == "low"
+    with pytest.raises(DeviceError, match="nearest: 'minimal'"):
+        check_wish("minimum")
+    assert [step_down(rung) for rung in RUNGS] == [*RUNGS[1:], None]
