@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,10 +41,13 @@ BUILT_IN = "stable-universe"
 
 @dataclass
 class LoadedModel:
-    """A model that is ready: its networks, its noise schedule and the encodings that it has made."""
+    """A model that is ready: its networks, its noise schedule and the encodings that it has made.
+
+    ``hash`` is made beside the first picture: it takes reading all of the file, and nothing waits for it but the end.
+    """
 
     name: str
-    hash: str
+    hash: Future[str]
     networks: Networks
     schedule: NoiseSchedule
     cache: EncodingCache
@@ -91,6 +95,7 @@ class Studio:
         self._memory = check_wish(memory)
         self._folders = tuple(models_folders)
         self._loaded: LoadedModel | None = None
+        self._hashing = ThreadPoolExecutor(1, "hash")
         self._sizes: Sizes | None = None
         self._used: Plan | None = None
         self._lock = threading.Lock()
@@ -165,7 +170,9 @@ class Studio:
             )
             name = models_folder.display_name(path)
             residency = Residency(networks, cache_file().parent)
-            self._loaded = LoadedModel(name, model_hash(path), networks, schedule, cache, loras, residency)
+            self._loaded = LoadedModel(
+                name, self._hashing.submit(model_hash, path), networks, schedule, cache, loras, residency
+            )
         return self._loaded
 
     def _take_wishes(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, list[Wish]]:
@@ -207,7 +214,7 @@ class Studio:
             clip_skip=request.clip_skip,
             eta=request.eta,
             model=model.name,
-            model_hash=model.hash,
+            model_hash=model.hash.result(),
             device=self.facts.kind,
             dtype=str(self._precision.dtype).removeprefix("torch."),
             seconds=seconds,

@@ -21,7 +21,7 @@ READING = 250_000_000
 #: What the kernels keep for themselves while a UNet runs, whatever the picture's size.
 KERNELS = 170_000_000
 #: Numbers that the networks hold at once, by width of their first level, for each latent cell and each pixel.
-UNET_NUMBERS, VAE_NUMBERS = 15, 6
+UNET_NUMBERS, VAE_NUMBERS = 15, 8
 #: Cells along a side of a tile of the latents, and the share of it that tiles have in common.
 TILES: Mapping[str, int] = {"max_speed": 0, "balanced": 0, "low": 32, "minimal": 24}
 OVERLAP = 0.25
@@ -30,8 +30,8 @@ SHARE = 0.9
 NETWORKS = ("text_encoder", "unet", "vae")
 RELEASED: Mapping[str, tuple[str, ...]] = {
     "max_speed": (),
-    "balanced": ("text_encoder",),
-    "low": ("text_encoder",),
+    "balanced": ("text_encoder", "vae"),
+    "low": ("text_encoder", "vae"),
     "minimal": ("text_encoder", "vae"),
 }
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

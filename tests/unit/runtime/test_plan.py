@@ -22,13 +22,13 @@ def test_each_rung_takes_less() -> None:
     assert peaks == sorted(peaks, reverse=True)
     decodes = [plan(SD15, SQUARE, BF16, PLENTY, rung).stages["decode"] for rung in RUNGS]
     assert decodes == sorted(decodes, reverse=True)
-    assert decodes[0] > decodes[1] > decodes[2]
+    assert len(set(decodes)) == len(RUNGS)
 
 
 def test_auto_is_balanced_where_there_is_room() -> None:
     made = plan(SD15, SQUARE, BF16, PLENTY)
 
-    assert (made.rung, made.released, made.tile) == ("balanced", ("text_encoder",), 0)
+    assert (made.rung, made.released, made.tile) == ("balanced", ("text_encoder", "vae"), 0)
     assert made.peak == max(made.stages.values())
     assert any("text_encoder" in reason for reason in made.reasons)
 
