@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.families.base import Networks
-from sfumato.runtime.memory import trim
+from sfumato.runtime.memory import keep_freed, trim
 from sfumato.runtime.paging import Pages
 from sfumato.runtime.plan import Plan
 
@@ -40,6 +40,7 @@ class Residency:
                 if part not in self._pages:
                     self._pages[part] = [Pages(network, self._folder) for network in self._parts(part)]
             trim()
+            keep_freed(plan.rung not in ("low", "minimal"))
         self._release("vae")
 
     def done(self, stage: str) -> None:

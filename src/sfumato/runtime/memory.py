@@ -82,6 +82,12 @@ def trim() -> None:
         library.malloc_trim(0)
 
 
+def keep_freed(keep: bool) -> None:
+    """Whether the allocator may keep what large tensors leave behind, to be quicker with the next ones."""
+    if (library := _c_library()) is not None:
+        library.mallopt(_MMAP_THRESHOLD, _DRAWING if keep else _READING)
+
+
 @contextmanager
 def whole_pages() -> Iterator[None]:
     """While a model is read, let every large tensor have pages of its own, which go when it goes.
@@ -92,11 +98,11 @@ def whole_pages() -> Iterator[None]:
     if library is None:
         yield
         return
-    library.mallopt(_MMAP_THRESHOLD, _READING)
+    keep_freed(False)
     try:
         yield
     finally:
-        library.mallopt(_MMAP_THRESHOLD, _DRAWING)
+        keep_freed(True)
         library.mallopt(_TRIM_THRESHOLD, 2 * _DRAWING)
         library.malloc_trim(0)
 
