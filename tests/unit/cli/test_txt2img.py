@@ -19,7 +19,7 @@ from sfumato.gallery import files
 from sfumato.request import ImageInfo, Result, Seconds, StepEvent, Txt2ImgRequest
 
 KEYS = ["path", "seed", "width", "height", "steps", "sampler", "scheduler", "cfg_scale", "model", "model_hash"]
-KEYS += ["device", "dtype", "seconds", "peak_memory_bytes"]
+KEYS += ["device", "dtype", "seconds", "memory", "peak_memory_bytes", "forecast_memory_bytes"]
 
 
 class FakeStudio:
