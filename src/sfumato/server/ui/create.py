@@ -32,6 +32,7 @@ class CreatePage:
         self.stage.resume(app.storage.user.get("jobs", []))
         ui.keyboard(on_key=self._key, ignore=[])
         ui.timer(0.3, self.stage.refresh)
+        ui.timer(2, self._keep)
 
     @ui.refreshable_method
     def _build_form(self) -> None:
@@ -71,7 +72,7 @@ class CreatePage:
 
     def generate(self) -> None:
         """Put the form's request into the queue; what is wrong with it is said above the button."""
-        app.storage.user["form"] = self.form.state()
+        self._keep()
         try:
             job = self.desk.queue.submit(self.form.request(), model=self.form.model)
         except SfumatoError as error:
@@ -81,6 +82,11 @@ class CreatePage:
         self.error.set_visibility(False)
         self.stage.show(job.id)
         app.storage.user["jobs"] = self.stage.jobs[:]
+
+    def _keep(self) -> None:
+        """Keep what is filled in for the next visit."""
+        if (state := self.form.state()) != app.storage.user.get("form"):
+            app.storage.user["form"] = state
 
     def use(self, form: Form) -> None:
         """Fill in the settings of a picture that was made before."""

@@ -25,6 +25,7 @@ class Stage:
     def __init__(self, queue: JobQueue, use: Callable[[Form], None]) -> None:
         self._queue, self._use = queue, use
         self.jobs: list[str] = []
+        self._done: dict[str, Job] = {}
         self._shown: tuple[str, int] | None = None
         self._seen: object = None
         with ui.element("div").classes("stage").props('aria-live="polite"'):
@@ -104,7 +105,8 @@ class Stage:
             for job in reversed(jobs):
                 for k in range(len(job.pictures)):
                     here = " here" if self._shown == (job.id, k) else ""
-                    button = ui.element("button").classes("thumb" + here).props(f'type="button" aria-label="{k + 1}"')
+                    button = ui.element("button").classes("thumb" + here).props('type="button"')
+                    button.props["aria-label"] = job.pictures[k].info.prompt
                     button.on("click", lambda _, j=job.id, n=k: self.show(j, n))
                     with button:
                         ui.html(f'<img src="{picture_url(job, k)}" alt="" loading="lazy">', sanitize=False)
@@ -128,8 +130,14 @@ class Stage:
         if job is not None and self._shown is not None:
             ui.download.from_url(picture_url(job, self._shown[1]), job.pictures[self._shown[1]].path.name)
 
-    def _get(self, job: str) -> Job | None:
-        try:
-            return self._queue.get(job)
-        except UnknownJobError:
-            return None
+    def _get(self, id: str) -> Job | None:
+        """The job as it is now; one that is done stays as it is, so it is read once."""
+        if id not in self._done:
+            try:
+                job = self._queue.get(id)
+            except UnknownJobError:
+                return None
+            if job.state is not State.DONE:
+                return job
+            self._done[id] = job
+        return self._done[id]
