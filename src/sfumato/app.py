@@ -17,6 +17,8 @@ from sfumato.jobs.messages import Tools, Worker
 from sfumato.jobs.queue import JobQueue
 from sfumato.request import ImageInfo
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
+from sfumato.server.limits import Limits
+from sfumato.server.services import Defaults, Services
 from sfumato.server.ui.desk import Desk, Model, Setting
 
 if TYPE_CHECKING:
@@ -102,6 +104,34 @@ def running_jobs(settings: Settings, ray: str | None = None) -> Iterator[Jobs]:
         yield Jobs(queue, crew)
 
 
+@contextlib.contextmanager
+def open_services(loaded: Loaded, jobs: Jobs, limits: Limits) -> Iterator[Services]:
+    """What the server's routes call; the gallery is looked through before the block begins."""
+    from sfumato.families import models_folder
+
+    settings = loaded.settings
+    folders, model = [Path(settings.models_dir)], settings.model
+    with contextlib.closing(Gallery(Path(settings.output.dir))) as gallery:
+        gallery.scan()
+        yield Services(
+            queue=jobs.queue,
+            gallery=gallery,
+            defaults=Defaults(
+                model=model.type,
+                size=model.size,
+                steps=model.steps,
+                clip_skip=model.clip_skip,
+                format=files.FORMATS[settings.output.format],
+            ),
+            models=lambda: models_folder.list_models(folders),
+            loras=lambda: models_folder.list_loras(folders),
+            embeddings=lambda: models_folder.list_embeddings(folders),
+            settings=loaded.rows(),
+            pids=lambda: [each.pid for each in jobs.crew.workers() if each.pid is not None],
+            limits=limits,
+        )
+
+
 def tools(settings: Settings) -> Tools:
     """What a worker process is given."""
     return Tools(open_studio=functools.partial(open_studio, settings), encode=OutputFolder(settings).encode)
@@ -124,7 +154,7 @@ def _workers(
     return lambda index: ProcessWorker(given, visible_device(index)), settings.jobs.workers
 
 
-def open_desk(loaded: Loaded, queue: JobQueue, url: str) -> Desk:
+def open_desk(loaded: Loaded, services: Services, url: str) -> Desk:
     """What the pages show and call; ``url`` is where they are."""
     from sfumato.families import models_folder, tokens
 
@@ -145,8 +175,8 @@ def open_desk(loaded: Loaded, queue: JobQueue, url: str) -> Desk:
         return count, max(1, -(-count // ROOM)) * ROOM
 
     return Desk(
-        queue=queue,
-        gallery=Gallery(Path(settings.output.dir)),
+        queue=services.queue,
+        gallery=services.gallery,
         models=models,
         model=settings.model.type,
         size=settings.model.size,

@@ -121,6 +121,9 @@ def webui(
     listen: flags.Listen = False,
     api_auth: flags.ApiAuth = None,
     host_name: flags.HostName = None,
+    cors_allow_origins: flags.CorsOrigins = None,
+    tls_keyfile: flags.TlsKey = None,
+    tls_certfile: flags.TlsCertificate = None,
     model: flags.Model = None,
     ckpt: flags.Ckpt = None,
     precision: flags.Precision = None,
@@ -129,9 +132,11 @@ def webui(
     threads: flags.Threads = None,
     ray: flags.Ray = None,
     config: flags.Config = None,
+    api: flags.Api = False,
 ) -> None:
-    """Serve the web studio on this computer."""
+    """Serve the web studio and the HTTP API on this computer."""
     given = {**locals(), "host_name": host_name or []}
+    del given["api"]
     from sfumato.cli.webui import WebuiFlags, run
 
     run(WebuiFlags(**given))

@@ -56,11 +56,18 @@ Version = Annotated[bool, Option("--version", help="Print the version.")]
 Port = Annotated[int, Option("--port", metavar="N", help="Where the page is: http://localhost:N. 0 takes a free one.")]
 Listen = Annotated[bool, Option("--listen", help="Let other computers in; needs --api_auth.")]
 ApiAuth = Annotated[
-    str | None, Option("--api_auth", metavar="NAME:PASSWORD", help="Ask for this name and password, or for a token.")
+    str | None,
+    Option("--api_auth", "--gradio_auth", metavar="NAME:PASSWORD", help="Ask for these, or for a token; with commas."),
 ]
 HostName = Annotated[
     list[str] | None, Option("--host_name", metavar="NAME", help="A name of this computer that pages may be asked by.")
 ]
+CorsOrigins = Annotated[
+    str | None, Option("--cors_allow_origins", metavar="URL,URL", help="Pages elsewhere that may call the server.")
+]
+TlsKey = Annotated[Path | None, Option("--tls_keyfile", metavar="FILE", help="The key for https.")]
+TlsCertificate = Annotated[Path | None, Option("--tls_certfile", metavar="FILE", help="The certificate for https.")]
+Api = Annotated[bool, Option("--api", help="The API is always on; taken for the sake of old scripts.")]
 ModelPath = Annotated[Path, Option("--model_path", metavar="PATH", help="The model: a file of any kind, or a folder.")]
 OutputPath = Annotated[Path, Option("--output_path", metavar="FILE", help="Where the new file goes.")]
 QuantType = Annotated[

@@ -16,6 +16,9 @@ import typer
 from sfumato.errors import RequestError
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
+#: Connections at once; more are told to come again.
+MAX_CONNECTIONS = 500
+_TLS = ("tls_keyfile", "tls_certfile")
 #: Flag field to the setting that it goes before.
 SETTINGS: Mapping[str, str] = {
     "model": "model.type",
@@ -35,6 +38,9 @@ class WebuiFlags:
     listen: bool
     api_auth: str | None
     host_name: list[str]
+    cors_allow_origins: str | None
+    tls_keyfile: Path | None
+    tls_certfile: Path | None
     model: str | None
     ckpt: Path | None
     precision: str | None
@@ -61,17 +67,27 @@ def run(flags: WebuiFlags) -> None:
     address = EVERYWHERE if flags.listen else LOOPBACK
     with _bound(address, flags.port) as listener:
         loaded = config.load(flags.config, os.environ, flags.settings())
-        from sfumato.app import open_desk, running_jobs
+        from sfumato.app import open_desk, open_services, running_jobs
         from sfumato.server import application
-        from sfumato.server.access import Access
+        from sfumato.server.access import Access, read_credentials
+        from sfumato.server.limits import Limits
 
-        with running_jobs(loaded.settings, flags.ray) as jobs:
-            url = f"http://{address if flags.listen else 'localhost'}:{listener.getsockname()[1]}"
-            desk = open_desk(loaded, jobs.queue, url)
-            access = Access(names=tuple(flags.host_name), credentials=flags.api_auth)
-            app = application.create(desk, access, Path(loaded.settings.jobs.dir))
-            typer.echo(f"Sfumato is at {url}" + (", for all who have the password" if flags.listen else ""))
-            _serve(app, listener)
+        access = Access(
+            names=tuple(flags.host_name),
+            credentials=() if flags.api_auth is None else read_credentials(flags.api_auth),
+            origins=tuple(filter(None, (flags.cors_allow_origins or "").split(","))),
+        )
+        with running_jobs(loaded.settings, flags.ray) as jobs, open_services(loaded, jobs, Limits()) as services:
+            url = _url(flags, address, listener.getsockname()[1])
+            desk = open_desk(loaded, services, url)
+            app = application.create(services, access, desk, Path(loaded.settings.jobs.dir))
+            typer.echo(f"Sfumato is at {url}" + (", for all who have the password or token" if flags.listen else ""))
+            _serve(app, listener, flags)
+
+
+def _url(flags: WebuiFlags, address: str, port: int) -> str:
+    scheme = "http" if flags.tls_certfile is None else "https"
+    return f"{scheme}://{address if flags.listen else 'localhost'}:{port}"
 
 
 def check(flags: WebuiFlags) -> None:
@@ -80,8 +96,15 @@ def check(flags: WebuiFlags) -> None:
         raise RequestError(f"--port {flags.port}: give a number from 0 to 65535; 0 takes any free port.")
     if flags.listen and not flags.api_auth:
         raise RequestError("--listen lets other computers in: also give --api_auth NAME:PASSWORD.")
-    if flags.api_auth is not None and len(flags.api_auth) < 8:
-        raise RequestError("--api_auth is too short to keep anyone out: give at least 8 characters.")
+    if (flags.tls_keyfile is None) != (flags.tls_certfile is None):
+        raise RequestError("--tls_keyfile and --tls_certfile go together; give both.")
+    for name in ("tls_keyfile", "tls_certfile"):
+        path = getattr(flags, name)
+        if path is not None and not path.is_file():
+            raise RequestError(f"--{name} {path}: there is no such file.")
+    for origin in filter(None, (flags.cors_allow_origins or "").split(",")):
+        if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+            raise RequestError(f"--cors_allow_origins {origin}: give addresses such as https://example.org.")
 
 
 @contextmanager
@@ -99,10 +122,22 @@ def _bound(address: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _serve(app: Any, listener: socket.socket) -> None:
+def _serve(app: Any, listener: socket.socket, flags: WebuiFlags) -> None:
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False))
+    tls = {name: None if (path := getattr(flags, name)) is None else str(path) for name in _TLS}
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            ssl_keyfile=tls["tls_keyfile"],
+            ssl_certfile=tls["tls_certfile"],
+        )
+    )
 
     @contextmanager
     def signals() -> Iterator[None]:

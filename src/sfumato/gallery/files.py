@@ -78,8 +78,12 @@ def same(data: bytes, folder: Path, format: str, since: float) -> list[Path]:
     return found
 
 
-def encode(image: Image.Image, format: str, text: str | None) -> bytes:
-    """The bytes of a picture file that carries ``text`` as A1111 does; no metadata at all when it is None."""
+def encode(image: Image.Image, format: str, text: str | None, quality: int | None = None) -> bytes:
+    """The bytes of a picture file that carries ``text`` as A1111 does; no metadata at all when it is None.
+
+    ``quality`` is that of a JPEG or WebP, 0 to 100.
+    """
+    quality = QUALITY if quality is None else quality
     if format not in FORMATS:
         hint = nearest(format, FORMATS) or "known: " + ", ".join(FORMATS)
         raise RequestError(f"Unknown picture format {format!r}; {hint}.")
@@ -93,9 +97,9 @@ def encode(image: Image.Image, format: str, text: str | None) -> bytes:
     exif = b"" if text is None else _exif(text)
     try:
         if format == "jpeg":
-            image.convert("RGB").save(out, "JPEG", quality=QUALITY, subsampling=0, exif=exif)
+            image.convert("RGB").save(out, "JPEG", quality=quality, subsampling=0, exif=exif)
         else:
-            image.save(out, "WEBP", quality=QUALITY, exif=exif)
+            image.save(out, "WEBP", quality=quality, exif=exif)
     except ValueError as error:
         raise OutputError(
             f"The prompt is too long for the metadata of a {format} ({error}); use --format png or --no_metadata."
@@ -110,15 +114,23 @@ def read(path: Path) -> str | None:
         RequestError: there is no such file, or it is not a picture that can be read.
     """
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}; give a PNG, JPEG or WebP file.") from error
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, name: str = "The picture") -> str | None:
+    """`read` for the bytes of a file, which the message calls ``name``."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
             if isinstance(text := image.info.get("parameters"), str):
                 return text
             comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
     except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, struct.error) as error:
-        raise RequestError(f"{path} is not a picture that can be read; give a PNG, JPEG or WebP file.") from error
+        raise RequestError(f"{name} is not a picture that can be read; give a PNG, JPEG or WebP file.") from error
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}" if error.errno else f"is damaged ({error})"
-        raise RequestError(f"{path} {reason}; give a PNG, JPEG or WebP file.") from error
+        raise RequestError(f"{name} is damaged ({error}); give a PNG, JPEG or WebP file.") from error
     if isinstance(comment, str):
         return comment or None
     return _user_comment(bytes(comment)) if isinstance(comment, bytes) else None

@@ -1,0 +1,333 @@
+"""``/api/v1``: jobs, and what can be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+import sfumato
+from sfumato.errors import JobStateError, RequestError, UnknownJobError
+from sfumato.jobs.states import State
+from sfumato.jobs.types import Event, Job
+from sfumato.request import MAX_SIDE, Txt2ImgRequest
+from sfumato.sampling import names
+from sfumato.server import work
+from sfumato.server.services import Services, client_of
+
+MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
+JobId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class Txt2Img(BaseModel):
+    """What to draw; what is left out, the model or the settings decide."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Annotated[str, Field(max_length=100_000)]
+    negative_prompt: Annotated[str, Field(max_length=100_000)] = ""
+    width: Side | None = None
+    height: Side | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class NewJob(BaseModel):
+    """A request for the queue. ``save`` false keeps its pictures out of the gallery."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["txt2img"] = "txt2img"
+    request: Txt2Img
+    model: str | None = None
+    save: bool = True
+
+
+class Move(BaseModel):
+    """Before which waiting job; none is the end of the queue."""
+
+    before: JobId | None = None
+
+
+def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
+    """A checked request of the engine.
+
+    Raises:
+        RequestError: a name is unknown, or more is asked for than this server takes.
+    """
+    defaults, choice = services.defaults, services.choice.now
+    values = given.model_dump()
+    width, height = defaults.size
+    values["width"] = width if given.width is None else given.width
+    values["height"] = height if given.height is None else given.height
+    values["steps"] = defaults.steps if given.steps is None else given.steps
+    skip = choice.clip_skip or defaults.clip_skip
+    values["clip_skip"] = skip if given.clip_skip is None else given.clip_skip
+    names.resolve(given.sampler, given.scheduler)
+    request = Txt2ImgRequest(**values)
+    services.limits.check(steps=request.steps, width=values["width"], height=values["height"], batch=request.batch_size)
+    return request
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job as JSON."""
+    request = None if job.request is None else {k: v for k, v in asdict(job.request).items() if _plain(v)}
+    progress = job.progress
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "model": job.model,
+        "save": job.save,
+        "request": request,
+        "created": job.created,
+        "started": job.started,
+        "ended": job.ended,
+        "attempt": job.attempt,
+        "progress": {"step": progress.step, "steps": progress.steps, "eta": progress.eta},
+        "pictures": [
+            {"url": f"/api/v1/jobs/{job.id}/pictures/{k}", "info": asdict(each.info)}
+            for k, each in enumerate(job.pictures)
+        ],
+        "cause": None if job.cause is None else {"kind": job.cause.kind, "message": job.cause.message},
+    }
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def routes(services: Services) -> APIRouter:
+    """All of it but the gallery's."""
+    router = APIRouter(prefix="/api/v1")
+    _job_routes(router, services)
+    _move_routes(router, services)
+    _event_routes(router, services)
+    _fact_routes(router, services)
+    return router
+
+
+def _job_routes(router: APIRouter, services: Services) -> None:
+    queue = services.queue
+
+    @router.post("/jobs", status_code=201, tags=["jobs"])
+    def create(
+        new: NewJob,
+        request: Request,
+        response: Response,
+        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> dict[str, Any]:
+        """Queue a request. The same Idempotency-Key again gives the same job."""
+        model = services.model if new.model is None else services.find_model(new.model)
+        wanted = to_request(new.request, services)
+        job = queue.submit(
+            wanted,
+            key=idempotency_key,
+            model=model,
+            save=new.save,
+            client=client_of(request),
+            limit=services.limits.jobs,
+        )
+        response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+        return describe(job)
+
+    @router.get("/jobs", tags=["jobs"])
+    def list_jobs(
+        state: Annotated[list[State] | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+        newest_first: bool = False,
+    ) -> dict[str, Any]:
+        """Jobs in the order of the queue."""
+        found = queue.list(state or tuple(State), limit=limit, offset=offset, newest_first=newest_first)
+        counts = {each.value: count for each, count in queue.counts().items()}
+        return {"jobs": [describe(job) for job in found], "counts": counts}
+
+    @router.get("/jobs/{job}", tags=["jobs"])
+    def get(job: str) -> dict[str, Any]:
+        """One job."""
+        return describe(queue.get(job))
+
+    @router.get("/jobs/{job}/result", tags=["jobs"])
+    def result(job: str) -> dict[str, Any]:
+        """The pictures of a done job; 409 as long as there are none."""
+        found = queue.get(job)
+        if found.state is not State.DONE:
+            raise JobStateError(f"job {job} is {found.state.value}; there is no result.")
+        return {"pictures": describe(found)["pictures"]}
+
+    @router.get("/jobs/{job}/pictures/{number}", tags=["jobs"], response_class=FileResponse)
+    def picture(job: str, number: int) -> FileResponse:
+        """One finished picture's file."""
+        pictures = queue.get(job).pictures
+        if not 0 <= number < len(pictures) or not pictures[number].path.is_file():
+            raise UnknownJobError(f"job {job} has no picture {number}.")
+        return send_file(pictures[number].path)
+
+    @router.get("/jobs/{job}/preview", tags=["jobs"], response_class=Response)
+    def preview(job: str) -> Response:
+        """A small JPEG of a running job's first picture as it is; 204 if there is none yet."""
+        data = queue.get(job).progress.preview
+        return Response(status_code=204) if data is None else Response(data, media_type="image/jpeg")
+
+
+def send_file(path: Path) -> FileResponse:
+    """A picture's file, which no browser takes for anything else."""
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type=MEDIA.get(path.suffix.lower(), "application/octet-stream"), headers=headers)
+
+
+def _move_routes(router: APIRouter, services: Services) -> None:
+    queue = services.queue
+    moves = {"cancel": queue.cancel, "pause": queue.pause, "resume": queue.resume, "retry": queue.retry}
+    for name, act in moves.items():
+        router.add_api_route(f"/jobs/{{job}}/{name}", _bound(act, name), methods=["POST"], tags=["jobs"])
+
+    @router.post("/jobs/{job}/move", tags=["jobs"])
+    def move(job: str, to: Move) -> dict[str, Any]:
+        """Put a waiting job before another."""
+        return describe(queue.move(job, before=to.before))
+
+    @router.delete("/jobs/{job}", status_code=204, tags=["jobs"])
+    def forget(job: str) -> None:
+        """Forget a job that has ended; its pictures in the gallery stay."""
+        queue.forget(job)
+
+
+def _bound(act: Any, name: str) -> Any:
+    def route(job: str) -> dict[str, Any]:
+        return describe(act(job))
+
+    route.__doc__ = f"{name.capitalize()} a job; 409 if its state does not allow it."
+    route.__name__ = name
+    return route
+
+
+def _event_routes(router: APIRouter, services: Services) -> None:
+    @router.get("/events", tags=["jobs"], response_class=StreamingResponse)
+    async def all_events(
+        request: Request,
+        since: Annotated[int | None, Query(ge=0)] = None,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> StreamingResponse:
+        """Everything that happens in the queue, as server-sent events."""
+        return _stream(services, request, None, _since(since, last_event_id))
+
+    @router.get("/jobs/{job}/events", tags=["jobs"], response_class=StreamingResponse)
+    async def job_events(
+        job: str,
+        request: Request,
+        since: Annotated[int | None, Query(ge=0)] = 0,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> StreamingResponse:
+        """What happens to one job, from its beginning to its end."""
+        services.queue.get(job)
+        return _stream(services, request, job, _since(since, last_event_id))
+
+
+def _since(since: int | None, last: str | None) -> int | None:
+    return int(last) if last is not None and last.isdecimal() and len(last) < 19 else since
+
+
+def _stream(services: Services, request: Request, job: str | None, since: int | None) -> StreamingResponse:
+    async def lines() -> AsyncIterator[str]:
+        async for event in work.events(services, job, since=since, gone=request.is_disconnected):
+            yield ": still here\n\n" if event is None else _line(event)
+            if job is not None and await _over(services, job, event):
+                return
+
+    return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _over(services: Services, job: str, event: Event | None) -> bool:
+    """Whether all is told: the job is gone, or has ended and nothing waits to be told any more."""
+    if event is not None:
+        return event.kind == "forgotten"
+    try:
+        return (await asyncio.to_thread(services.queue.get, job)).state.ended
+    except UnknownJobError:
+        return True
+
+
+def _line(event: Event) -> str:
+    content: dict[str, Any] = {"job": event.job, "at": event.at}
+    if event.state is not None:
+        content["state"] = event.state.value
+    if event.progress is not None:
+        content |= {"step": event.progress.step, "steps": event.progress.steps, "eta": event.progress.eta}
+    return f"id: {event.number}\nevent: {event.kind}\ndata: {json.dumps(content)}\n\n"
+
+
+def _fact_routes(router: APIRouter, services: Services) -> None:
+    @router.post("/plan", tags=["facts"])
+    def plan(new: NewJob) -> dict[str, Any]:
+        """What a request would become, without drawing it."""
+        model = services.model if new.model is None else services.find_model(new.model)
+        wanted = to_request(new.request, services)
+        chosen = names.resolve(wanted.sampler, wanted.scheduler)
+        path = services.models().get(model)
+        ahead = services.queue.counts()
+        return {
+            "request": asdict(wanted),
+            "model": model,
+            "model_bytes": None if path is None else _size(path),
+            "sampler": chosen.sampler_label,
+            "scheduler": chosen.scheduler_label,
+            "jobs_ahead": ahead[State.QUEUED] + ahead[State.RUNNING],
+        }
+
+    @router.get("/models", tags=["facts"])
+    def models() -> dict[str, Any]:
+        """Every model, and which one draws what names none."""
+        return {"current": services.model, "models": [_file(name, path) for name, path in services.models().items()]}
+
+    @router.get("/adapters", tags=["facts"])
+    def adapters() -> dict[str, Any]:
+        """LoRAs and embeddings."""
+        kinds = {"loras": services.loras(), "embeddings": services.embeddings()}
+        return {kind: [_file(name, path) for name, path in found.items()] for kind, found in kinds.items()}
+
+    @router.get("/samplers", tags=["facts"])
+    def samplers() -> dict[str, Any]:
+        """Samplers and schedules with their other spellings."""
+        groups = {"samplers": names.SAMPLERS, "schedulers": names.SCHEDULERS}
+        return {
+            kind: [{"name": each.label, "key": each.key, "aliases": each.aliases} for each in group]
+            for kind, group in groups.items()
+        }
+
+    @router.get("/settings", tags=["facts"])
+    def settings() -> dict[str, Any]:
+        """Every setting, and where it came from."""
+        return {key: {"value": value, "source": source} for key, (value, source) in services.settings.items()}
+
+    @router.get("/health", tags=["facts"])
+    def health() -> dict[str, Any]:
+        """That the server answers, and how many jobs are in each state."""
+        counts = {state.value: count for state, count in services.queue.counts().items()}
+        return {"status": "ok", "version": sfumato.__version__, "jobs": counts}
+
+
+def _file(name: str, path: Path) -> dict[str, Any]:
+    return {"name": name, "kind": "folder" if path.is_dir() else "file", "bytes": _size(path)}
+
+
+def _size(path: Path) -> int:
+    try:
+        files = (each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        return sum(each.stat().st_size for each in files)
+    except OSError as error:
+        raise RequestError(f"model {path.name} can't be read: {error.strerror}") from error

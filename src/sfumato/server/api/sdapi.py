@@ -1,0 +1,301 @@
+"""``/sdapi/v1``: drawing and its control, as clients of AUTOMATIC1111 1.10 expect it."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from PIL import Image
+
+import sfumato
+from sfumato.errors import RequestError
+from sfumato.gallery import files, infotext
+from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.sampling import names
+from sfumato.server import images
+from sfumato.server.api import sdapi_options
+from sfumato.server.api.sdapi_schema import (
+    Drawing,
+    Extra,
+    ExtraBatch,
+    ExtraSingle,
+    Img2Img,
+    Interrogate,
+    PngInfo,
+    Txt2Img,
+)
+from sfumato.server.failures import NotSupportedError
+from sfumato.server.services import Services, client_of
+from sfumato.server.work import Drawn, Task, Tasks
+
+#: Fields to the value that asks for nothing; another one asks for what this server does not do.
+_IDLE: dict[str, tuple[object, ...]] = {
+    "restore_faces": (None, False),
+    "tiling": (None, False),
+    "styles": (None, []),
+    "subseed_strength": (None, 0),
+    "seed_resize_from_h": (None, -1, 0),
+    "seed_resize_from_w": (None, -1, 0),
+    "s_min_uncond": (None, 0),
+    "s_churn": (None, 0),
+    "s_tmin": (None, 0),
+    "s_noise": (None, 1),
+    "refiner_checkpoint": (None, "", "None"),
+    "infotext": (None, ""),
+    "enable_hr": (None, False),
+    "firstphase_width": (None, 0),
+    "firstphase_height": (None, 0),
+}
+RESIZERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
+_SEED_BITS = 32
+
+
+def routes(services: Services, tasks: Tasks) -> APIRouter:
+    """The routes that draw, upscale and read."""
+    router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"])
+
+    @router.post("/txt2img")
+    async def txt2img(given: Txt2Img, request: Request) -> dict[str, Any]:
+        """Words to pictures."""
+        refuse_unsupported(given)
+        model, wanted = to_requests(given, services)
+        drawn = await tasks.run(
+            wanted,
+            model=model,
+            save=bool(given.save_images),
+            client=client_of(request),
+            gone=request.is_disconnected,
+        )
+        return answer(given, drawn)
+
+    @router.post("/img2img")
+    async def img2img(given: Img2Img) -> dict[str, Any]:
+        """Pictures to pictures: not there yet; the fields are checked all the same."""
+        if not given.init_images:
+            raise HTTPException(404, "Init image not found")
+        for text in given.init_images:
+            images.from_base64(text, services.limits.picture_pixels)
+        raise NotSupportedError("img2img is not supported by this server yet.")
+
+    _extra_routes(router, services)
+    _control_routes(router, tasks)
+    return router
+
+
+def refuse_unsupported(given: Drawing) -> None:
+    """Raises for what was asked and can't be done; nothing is left out in silence."""
+    for name, idle in _IDLE.items():
+        if (value := getattr(given, name, None)) not in idle:
+            raise NotSupportedError(f"{name}={value!r} is not supported by this server; leave it out.")
+    if given.script_name:
+        raise HTTPException(422, f"Script '{given.script_name}' not found")
+    if given.alwayson_scripts:
+        raise HTTPException(422, f"always on script {next(iter(given.alwayson_scripts))} not found")
+
+
+def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRequest]]:
+    """The model, and a request for each iteration; seeds count up from one to the next."""
+    changed = sdapi_options.read_overrides(given.override_settings or {}, services)
+    size, batch = (_or(given.width, 512), _or(given.height, 512)), _or(given.batch_size, 1)
+    steps, rounds = _or(given.steps, 50), _or(given.n_iter, 1)
+    services.limits.check(steps=steps, width=size[0], height=size[1], batch=batch, iterations=rounds)
+    if min(size) < 8:
+        raise RequestError(f"size is {size[0]}x{size[1]}; give at least 8 pixels a side.")
+    sampler = given.sampler_name or given.sampler_index or "Euler"
+    seed = secrets.randbits(_SEED_BITS) if given.seed in (None, -1) else given.seed
+    first = Txt2ImgRequest(
+        prompt=given.prompt or "",
+        negative_prompt=given.negative_prompt or "",
+        width=size[0],
+        height=size[1],
+        steps=steps,
+        sampler=sampler,
+        scheduler=_scheduler(sampler, given.scheduler),
+        cfg_scale=_or(given.cfg_scale, 7.0),
+        batch_size=batch,
+        clip_skip=changed.clip_skip or services.defaults.clip_skip,
+        eta=given.eta,
+    )
+    requests = [replace(first, seed=(seed or 0) + k * batch) for k in range(rounds)]
+    return changed.model or services.defaults.model, requests
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _scheduler(sampler: str, scheduler: str | None) -> str | None:
+    """The schedule to ask for; a sampler's name that ends in one ("DPM++ 2M Karras") goes before "Automatic"."""
+    wanted = None if scheduler is None or scheduler.lower() == "automatic" else scheduler
+    try:
+        names.resolve(sampler)
+    except RequestError as error:
+        raise HTTPException(400, f"Sampler not found: {error}") from error
+    names.resolve(sampler, wanted)
+    return wanted
+
+
+def answer(given: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
+    """Pictures, an echo of the request, and the JSON text that tells how they were made."""
+    echo = given.model_dump()
+    if isinstance(given, Img2Img) and not given.include_init_images:
+        echo |= {"init_images": None, "mask": None}
+    sent = [images.to_base64(each.data) for each in drawn] if given.send_images is not False else []
+    return {"images": sent, "parameters": echo, "info": json.dumps(_info(given, [each.info for each in drawn]))}
+
+
+def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
+    first, subseed = infos[0], _or(given.subseed, -1)
+    return {
+        "prompt": first.prompt,
+        "all_prompts": [each.prompt for each in infos],
+        "negative_prompt": first.negative_prompt,
+        "all_negative_prompts": [each.negative_prompt for each in infos],
+        "seed": first.seed,
+        "all_seeds": [each.seed for each in infos],
+        "subseed": subseed,
+        "all_subseeds": [subseed] * len(infos),
+        "subseed_strength": _or(given.subseed_strength, 0),
+        "width": first.width,
+        "height": first.height,
+        "sampler_name": first.sampler,
+        "cfg_scale": first.cfg_scale,
+        "steps": first.steps,
+        "batch_size": _or(given.batch_size, 1),
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_model_name": first.model,
+        "sd_model_hash": first.model_hash,
+        "sd_vae_name": None,
+        "sd_vae_hash": None,
+        "seed_resize_from_w": _or(given.seed_resize_from_w, -1),
+        "seed_resize_from_h": _or(given.seed_resize_from_h, -1),
+        "denoising_strength": given.denoising_strength if isinstance(given, Img2Img) else None,
+        "extra_generation_params": {"Schedule type": first.scheduler, **first.extra},
+        "index_of_first_image": 0,
+        "infotexts": [infotext.write(each) for each in infos],
+        "styles": given.styles or [],
+        "job_timestamp": time.strftime("%Y%m%d%H%M%S"),
+        "clip_skip": first.clip_skip,
+        "is_using_inpainting_conditioning": False,
+        "version": f"sfumato {sfumato.__version__}",
+    }
+
+
+def _extra_routes(router: APIRouter, services: Services) -> None:
+    @router.post("/extra-single-image")
+    def extra_single(given: ExtraSingle) -> dict[str, Any]:
+        """A larger picture."""
+        return {"html_info": "", "image": _enlarged(given, given.image, services)}
+
+    @router.post("/extra-batch-images")
+    def extra_batch(given: ExtraBatch) -> dict[str, Any]:
+        """Larger pictures."""
+        return {"html_info": "", "images": [_enlarged(given, each.data, services) for each in given.imageList]}
+
+    @router.post("/png-info")
+    def png_info(given: PngInfo) -> dict[str, Any]:
+        """How a picture was made, as it says itself."""
+        if not given.image.strip():
+            raise HTTPException(404, "Image not found")
+        return _read_info(images.decode(given.image), services)
+
+    @router.post("/interrogate")
+    def interrogate(given: Interrogate) -> dict[str, Any]:
+        """What a picture shows: needs a model that this server does not have."""
+        if not given.image:
+            raise HTTPException(404, "Image not found")
+        raise NotSupportedError("interrogate is not supported by this server.")
+
+
+def _enlarged(given: Extra, text: str, services: Services) -> str:
+    for name in ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility"):
+        if getattr(given, name) > 0:
+            raise NotSupportedError(f"{name} is not supported by this server; leave it out.")
+    picture = images.from_base64(text, services.limits.picture_pixels)
+    if given.upscaler_1 != "None":
+        if given.upscaler_1 not in RESIZERS:
+            raise HTTPException(422, f"Invalid upscaler {given.upscaler_1!r}; known: None, {', '.join(RESIZERS)}")
+        picture = _resized(given, picture, services)
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return images.to_base64(out.getvalue())
+
+
+def _resized(given: Extra, picture: Image.Image, services: Services) -> Image.Image:
+    how, (width, height) = RESIZERS[given.upscaler_1], picture.size
+    target = (given.upscaling_resize_w, given.upscaling_resize_h)
+    if given.resize_mode == 0:
+        scale = given.upscaling_resize
+    else:
+        fit = max if given.upscaling_crop else min
+        scale = fit(target[0] / width, target[1] / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size[0] * size[1] > services.limits.pixels:
+        raise RequestError(f"{size[0]}x{size[1]} is too large; at most {services.limits.pixels} pixels are drawn.")
+    large = picture.resize(size, how)
+    if given.resize_mode == 1 and given.upscaling_crop:
+        left, top = (size[0] - target[0]) // 2, (size[1] - target[1]) // 2
+        large = large.crop((left, top, left + target[0], top + target[1]))
+    return large
+
+
+def _read_info(data: bytes, services: Services) -> dict[str, Any]:
+    images.from_bytes(data, services.limits.picture_pixels)
+    text = files.read_bytes(data)
+    with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
+        items = {key: value for key, value in image.info.items() if isinstance(value, str)}
+    return {"info": text or "", "items": items, "parameters": infotext.parse(text) if text else {}}
+
+
+def _control_routes(router: APIRouter, tasks: Tasks) -> None:
+    @router.post("/interrupt")
+    def interrupt() -> dict[str, Any]:
+        """End what is being drawn for these clients."""
+        tasks.interrupt()
+        return {}
+
+    @router.post("/skip")
+    def skip() -> None:
+        """End the iteration that is being drawn, and go on with the next."""
+        tasks.skip()
+
+    @router.get("/progress")
+    def progress(skip_current_image: bool = False) -> dict[str, Any]:
+        """How far the oldest call is."""
+        task = tasks.open[0] if tasks.open else None
+        return _idle() if task is None or not task.jobs else _progress(task, tasks, skip_current_image)
+
+
+def _idle() -> dict[str, Any]:
+    state = {
+        "skipped": False, "interrupted": False, "stopping_generation": False, "job": "", "job_count": 0,
+        "job_timestamp": "0", "job_no": 0, "sampling_step": 0, "sampling_steps": 0,
+    }  # fmt: skip
+    return {"progress": 0.0, "eta_relative": 0.0, "state": state, "current_image": None, "textinfo": None}
+
+
+def _progress(task: Task, tasks: Tasks, without_image: bool) -> dict[str, Any]:
+    idle, number, count = _idle(), task.number, len(task.jobs)
+    now = tasks.look(task.jobs[number].id)
+    share = (number + (now.step / now.steps if now.steps else 0.0)) / count
+    spent = time.time() - task.began
+    preview = None if without_image or now.preview is None else images.to_base64(now.preview)
+    state = idle["state"] | {
+        "skipped": task.skipped,
+        "interrupted": task.interrupted,
+        "job": f"Batch {number + 1} out of {count}",
+        "job_count": count,
+        "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.localtime(task.began)),
+        "job_no": number,
+        "sampling_step": now.step,
+        "sampling_steps": now.steps,
+    }
+    eta = spent / share - spent if share else 0.0
+    return {**idle, "progress": min(share, 1.0), "eta_relative": eta, "state": state, "current_image": preview}

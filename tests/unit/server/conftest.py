@@ -1,0 +1,95 @@
+"""The application over a real queue and gallery, with a worker that paints instead of drawing."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from sfumato.gallery import files, infotext
+from sfumato.gallery.album import Gallery
+from sfumato.jobs.queue import JobQueue
+from sfumato.jobs.types import Cause, Job, Picture, Progress
+from sfumato.request import ImageInfo
+from sfumato.sampling import names
+from sfumato.server.access import Access
+from sfumato.server.application import create
+from sfumato.server.limits import Limits
+from sfumato.server.services import Defaults, Services
+
+
+class Painter:
+    """Takes jobs from the queue and paints each picture in a colour of its seed; "fail" and "wait" are its orders."""
+
+    def __init__(self, queue: JobQueue, folder: Path) -> None:
+        self._queue, self._folder = queue, folder
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(0.01):
+            if (job := self._queue.claim()) is not None:
+                self._paint(job)
+
+    def _paint(self, job: Job) -> None:
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8), "gray").save(out, "JPEG")
+        self._queue.report(job, Progress(step=1, steps=job.request.steps, preview=out.getvalue()))
+        while "wait" in job.request.prompt and self._queue.current(job) and not self._ending.wait(0.01):
+            pass
+        if "fail" in job.request.prompt:
+            self._queue.fail(job, Cause(kind="RequestError", message="width is 65 pixels"))
+            return
+        self._queue.finish(job, [self._picture(job, k) for k in range(job.request.batch_size)])
+
+    def _picture(self, job: Job, k: int) -> Picture:
+        request = job.request
+        chosen = names.resolve(request.sampler, request.scheduler)
+        info = ImageInfo(
+            prompt=request.prompt, negative_prompt=request.negative_prompt, seed=request.seed + k,
+            width=request.width, height=request.height, steps=request.steps, sampler=chosen.sampler_label,
+            scheduler=chosen.scheduler_label, cfg_scale=request.cfg_scale or 7.0, clip_skip=request.clip_skip,
+            eta=request.eta, model=job.model or "", model_hash="0123456789", device="cpu", dtype="float32",
+        )  # fmt: skip
+        image = Image.new("RGB", (request.width, request.height), (info.seed % 256, 0, 0))
+        if job.save:
+            return Picture(path=files.save(image, info, self._folder), info=info)
+        path = self._queue.folder / "results" / f"{job.id}-{k}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(files.encode(image, "png", infotext.write(info)))
+        return Picture(path=path, info=info)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    queue, gallery = JobQueue(tmp_path / "jobs"), Gallery(tmp_path / "outputs")
+    (tmp_path / "own.safetensors").write_bytes(b"12345678")
+    models = {"stable-universe": tmp_path / "own.safetensors", "own": tmp_path / "own.safetensors"}
+    painter = Painter(queue, tmp_path / "outputs")
+    yield Services(
+        queue=queue,
+        gallery=gallery,
+        defaults=Defaults(model="stable-universe", size=(64, 64), steps=2),
+        models=lambda: models,
+        limits=Limits(body_bytes=1 << 20, picture_pixels=1 << 16, pixels=1 << 16, batch=4, iterations=4, jobs=50),
+        settings={"device": ("cpu", "default")},
+    )
+    painter.close()
+    queue.close()
+    gallery.close()
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    with TestClient(create(services, Access()), base_url="http://localhost:7860") as made:
+        yield made

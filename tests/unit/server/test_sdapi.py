@@ -1,0 +1,178 @@
+"""``/sdapi/v1``: shapes and status codes as AUTOMATIC1111's clients expect them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+SMALL = {"prompt": "a cat", "width": 32, "height": 16, "steps": 2, "seed": 7}
+
+
+def _picture(width: int = 8, height: int = 4, format: str = "PNG") -> str:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(out, format)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def test_txt2img_gives_pictures_an_echo_and_info_as_text(client: TestClient) -> None:
+    answer = client.post("/sdapi/v1/txt2img", json={**SMALL, "batch_size": 2, "n_iter": 2, "unknown": 1}).json()
+
+    assert set(answer) == {"images", "parameters", "info"}
+    info = json.loads(answer["info"])
+    assert info["all_seeds"] == [7, 8, 9, 10]
+    assert len(answer["images"]) == len(info["infotexts"]) == 4
+    assert answer["parameters"]["steps"] == 2
+    assert answer["parameters"]["denoising_strength"] == 0.75
+    data = base64.b64decode(answer["images"][3], validate=True)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (32, 16)
+        assert image.info["parameters"] == info["infotexts"][3]
+    read = client.post("/sdapi/v1/png-info", json={"image": answer["images"][0]}).json()
+    assert read["info"] == info["infotexts"][0]
+    assert read["parameters"]["Seed"] == "7"
+    assert client.get("/api/v1/jobs").json()["jobs"] == []
+    assert client.get("/api/v1/gallery").json()["total"] == 0
+
+
+def test_pictures_are_saved_when_asked(client: TestClient) -> None:
+    answer = client.post("/sdapi/v1/txt2img", json={**SMALL, "save_images": True, "send_images": False}).json()
+
+    assert answer["images"] == []
+    client.post("/api/v1/gallery/scan")
+    assert client.get("/api/v1/gallery").json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"sampler_name": "odd"}, 400), ({"script_name": "odd"}, 422), ({"alwayson_scripts": {"odd": {}}}, 422),
+        ({"steps": "many"}, 422), ({"steps": 100_000}, 400), ({"width": 16384, "height": 16384}, 400),
+        ({"width": 0}, 400), ({"width": -8, "height": -8}, 400), ({"batch_size": 0}, 400), ({"n_iter": 99}, 400),
+        ({"restore_faces": True}, 501), ({"tiling": True}, 501), ({"enable_hr": True}, 501),
+        ({"subseed_strength": 0.5}, 501), ({"styles": ["x"]}, 501), ({"refiner_checkpoint": "x"}, 501),
+        ({"override_settings": {"sd_model_checkpoint": "odd"}}, 400), ({"override_settings": {"odd": 1}}, 400),
+        ({"prompt": "fail"}, 400),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_done_is_said(client: TestClient, change: dict, status: int) -> None:
+    answer = client.post("/sdapi/v1/txt2img", json={**SMALL, **change})
+
+    assert answer.status_code == status
+    if status != 422 or "loc" not in answer.text:
+        assert set(answer.json()) == {"error", "detail", "body", "errors"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sampler", "schedule"),
+    [
+        ({"sampler_name": "DPM++ 2M Karras"}, "DPM++ 2M", "Karras"),
+        ({"sampler_name": "DPM++ 2M Karras", "scheduler": "Automatic"}, "DPM++ 2M", "Karras"),
+        ({"sampler_name": "k_euler_a", "scheduler": "exponential"}, "Euler a", "Exponential"),
+        ({"sampler_index": "Heun"}, "Heun", "Uniform"),
+        ({}, "Euler", "Uniform"),
+    ],
+)
+def test_samplers_in_old_and_new_spelling(client: TestClient, given: dict, sampler: str, schedule: str) -> None:
+    info = json.loads(client.post("/sdapi/v1/txt2img", json={**SMALL, **given}).json()["info"])
+
+    assert info["sampler_name"] == sampler
+    assert info["extra_generation_params"]["Schedule type"] == schedule
+
+
+def test_options_switch_the_model(client: TestClient) -> None:
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "stable-universe"
+    assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "own", "sd_vae": "Automatic"}).json() is None
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "own"
+    assert json.loads(client.post("/sdapi/v1/txt2img", json=SMALL).json()["info"])["sd_model_name"] == "own"
+    for wrong in ({"sd_model_checkpoint": "odd"}, {"sd_vae": "x"}, {"odd": 1}, {"CLIP_stop_at_last_layers": 99}):
+        assert client.post("/sdapi/v1/options", json=wrong).status_code == 400
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "own"
+
+
+def _later(client: TestClient, given: dict) -> tuple[threading.Thread, list]:
+    answers: list = []
+    thread = threading.Thread(target=lambda: answers.append(client.post("/sdapi/v1/txt2img", json=given)))
+    thread.start()
+    end = time.monotonic() + 20
+    while client.get("/sdapi/v1/progress").json()["state"]["sampling_step"] == 0 and time.monotonic() < end:
+        time.sleep(0.02)
+    return thread, answers
+
+
+def test_progress_and_interrupt(client: TestClient) -> None:
+    idle = client.get("/sdapi/v1/progress").json()
+    assert (idle["progress"], idle["state"]["job_count"], idle["current_image"]) == (0.0, 0, None)
+    thread, answers = _later(client, {**SMALL, "prompt": "wait", "n_iter": 2})
+    now = client.get("/sdapi/v1/progress").json()
+
+    assert now["progress"] == 0.25
+    assert now["state"]["job_count"] == 2
+    assert base64.b64decode(now["current_image"])[:2] == b"\xff\xd8"
+    assert client.get("/sdapi/v1/progress?skip_current_image=true").json()["current_image"] is None
+    assert client.post("/sdapi/v1/interrupt").json() == {}
+    thread.join(20)
+    assert answers[0].status_code == 409
+    assert client.get("/sdapi/v1/progress").json() == idle
+
+
+def test_upscaling(client: TestClient) -> None:
+    given = {"image": "data:image/png;base64," + _picture(), "upscaler_1": "Lanczos", "upscaling_resize": 2}
+    answer = client.post("/sdapi/v1/extra-single-image", json=given).json()
+    with Image.open(io.BytesIO(base64.b64decode(answer["image"]))) as image:
+        assert image.size == (16, 8)
+    batch = {"imageList": [{"data": _picture(), "name": "a"}], "resize_mode": 1, "upscaler_1": "Nearest",
+             "upscaling_resize_w": 20, "upscaling_resize_h": 20}  # fmt: skip
+    answer = client.post("/sdapi/v1/extra-batch-images", json=batch).json()
+    with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))) as image:
+        assert image.size == (20, 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"image": "http://localhost/x.png"}, 400), ({"image": "!"}, 400), ({"image": ""}, 400),
+     ({"image": base64.b64encode(b"GIF89a").decode()}, 400), ({"image": _picture(300, 300)}, 400),
+     ({"upscaler_1": "odd"}, 422), ({"gfpgan_visibility": 1}, 501), ({"upscaling_resize": 16}, 200),
+     ({"image": _picture(200, 200), "upscaling_resize": 16}, 400)],
+)  # fmt: skip
+def test_odd_pictures_are_refused(client: TestClient, change: dict, status: int) -> None:
+    given = {"image": _picture(), "upscaler_1": "Lanczos", **change}
+
+    assert client.post("/sdapi/v1/extra-single-image", json=given).status_code == status
+
+
+def test_img2img_needs_a_picture_and_does_not_pretend(client: TestClient) -> None:
+    assert client.post("/sdapi/v1/img2img", json=SMALL).status_code == 404
+    assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": ["x"]}).status_code == 400
+    assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()]}).status_code == 501
+
+
+NAMES = """options cmd-flags samplers schedulers upscalers latent-upscale-modes sd-models sd-vae hypernetworks
+face-restorers realesrgan-models prompt-styles embeddings memory progress scripts script-info extensions loras"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_list_of_the_web_ui_is_there(client: TestClient, name: str) -> None:
+    assert client.get(f"/sdapi/v1/{name}").status_code == 200
+
+
+def test_items_have_the_web_uis_keys(client: TestClient) -> None:
+    keys = {
+        "samplers": {"name", "aliases", "options"},
+        "schedulers": {"name", "label", "aliases", "default_rho", "need_inner_model"},
+        "sd-models": {"title", "model_name", "hash", "sha256", "filename", "config"},
+        "upscalers": {"name", "model_name", "model_path", "model_url", "scale"},
+    }
+    for name, expected in keys.items():
+        assert set(client.get(f"/sdapi/v1/{name}").json()[0]) == expected
+    for name in ("checkpoints", "vae", "loras", "embeddings"):
+        assert client.post(f"/sdapi/v1/refresh-{name}").status_code == 200
+    assert client.post("/sdapi/v1/unload-checkpoint").status_code == 501
+    assert client.post("/sdapi/v1/reload-checkpoint").status_code == 200
+    assert client.post("/sdapi/v1/interrogate", json={"image": "x"}).status_code == 501
