@@ -18,7 +18,7 @@ import httpx
 import openai
 import pytest
 import webuiapi
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 ROOT = Path(__file__).parents[2]
 AUTH = ("ann", "secret word")
@@ -78,6 +78,9 @@ def test_webuiapi_draws_reads_and_switches(address: str) -> None:
                  api.get_realesrgan_models, api.get_prompt_styles, api.get_embeddings, api.get_memory,
                  api.get_latent_upscale_modes, api.refresh_checkpoints, api.interrupt, api.skip):  # fmt: skip
         read()
+    near = api.img2img([result.image], prompt="a red apple", denoising_strength=0.0, seed=1, width=64, height=64)
+    shift = ImageStat.Stat(ImageChops.difference(near.image.convert("RGB"), result.image.convert("RGB"))).mean
+    assert max(shift) < 30
     with pytest.raises(RuntimeError, match="not supported"):
         api.txt2img(prompt="a face", restore_faces=True, width=64, height=64)
 

@@ -12,6 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sfumato.server.services import Services
+
 SMALL = {"prompt": "a cat", "width": 32, "height": 16, "steps": 2, "seed": 7}
 
 
@@ -147,10 +149,28 @@ def test_odd_pictures_are_refused(client: TestClient, change: dict, status: int)
     assert client.post("/sdapi/v1/extra-single-image", json=given).status_code == status
 
 
+def test_img2img_starts_from_the_picture(client: TestClient, services: Services) -> None:
+    seen = []
+    submit = services.queue.submit
+    services.queue.submit = lambda request, **more: seen.append(request) or submit(request, **more)  # type: ignore[method-assign]
+    given = {**SMALL, "init_images": [_picture()], "denoising_strength": 0.5, "resize_mode": 1}
+    answer = client.post("/sdapi/v1/img2img", json=given)
+
+    assert answer.status_code == 200
+    assert answer.json()["parameters"]["init_images"] is None
+    assert (seen[0].init.picture.size, seen[0].init.denoising_strength) == ((8, 4), 0.5)
+    assert seen[0].init.resize_mode == "crop"
+
+
 def test_img2img_needs_a_picture_and_does_not_pretend(client: TestClient) -> None:
     assert client.post("/sdapi/v1/img2img", json=SMALL).status_code == 404
     assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": ["x"]}).status_code == 400
-    assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()]}).status_code == 501
+    assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()], "mask": "x"}).status_code == 501
+    assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()] * 2}).status_code == 501
+    assert (
+        client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()], "resize_mode": 9}).status_code
+        == 400
+    )
 
 
 NAMES = """options cmd-flags samplers schedulers upscalers latent-upscale-modes sd-models sd-vae hypernetworks

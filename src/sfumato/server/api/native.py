@@ -85,7 +85,7 @@ def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
 
 def describe(job: Job) -> dict[str, Any]:
     """A job as JSON."""
-    request = None if job.request is None else {k: v for k, v in asdict(job.request).items() if _plain(v)}
+    request = None if job.request is None else {k: v for k, v in vars(job.request).items() if _plain(v)}
     progress = job.progress
     return {
         "id": job.id,
@@ -114,9 +114,11 @@ def routes(services: Services) -> APIRouter:
     """All of it but the gallery's."""
     router = APIRouter(prefix="/api/v1")
     _job_routes(router, services)
+    _result_routes(router, services)
     _move_routes(router, services)
     _event_routes(router, services)
     _fact_routes(router, services)
+    _list_routes(router, services)
     return router
 
 
@@ -160,6 +162,10 @@ def _job_routes(router: APIRouter, services: Services) -> None:
     def get(job: str) -> dict[str, Any]:
         """One job."""
         return describe(queue.get(job))
+
+
+def _result_routes(router: APIRouter, services: Services) -> None:
+    queue = services.queue
 
     @router.get("/jobs/{job}/result", tags=["jobs"])
     def result(job: str) -> dict[str, Any]:
@@ -289,6 +295,8 @@ def _fact_routes(router: APIRouter, services: Services) -> None:
             "jobs_ahead": ahead[State.QUEUED] + ahead[State.RUNNING],
         }
 
+
+def _list_routes(router: APIRouter, services: Services) -> None:
     @router.get("/models", tags=["facts"])
     def models() -> dict[str, Any]:
         """Every model, and which one draws what names none."""

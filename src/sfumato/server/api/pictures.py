@@ -39,6 +39,7 @@ def routes(services: Services) -> APIRouter:
     """The gallery's routes."""
     router = APIRouter(prefix="/api/v1/gallery", tags=["gallery"])
     _search_routes(router, services)
+    _picture_routes(router, services)
     _change_routes(router, services)
     return router
 
@@ -75,6 +76,10 @@ def _search_routes(router: APIRouter, services: Services) -> None:
     def trashed() -> list[dict[str, Any]]:
         """What is in the trash."""
         return [asdict(each) for each in gallery.trashed()]
+
+
+def _picture_routes(router: APIRouter, services: Services) -> None:
+    gallery = services.gallery
 
     @router.get("/{picture}")
     def get(picture: str) -> dict[str, Any]:

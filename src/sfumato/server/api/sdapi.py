@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import secrets
@@ -16,7 +17,7 @@ from PIL import Image
 import sfumato
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
-from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.request import RESIZE_MODES, ImageInfo, InitImage, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server import images
 from sfumato.server.api import sdapi_options
@@ -51,6 +52,8 @@ _IDLE: dict[str, tuple[object, ...]] = {
     "enable_hr": (None, False),
     "firstphase_width": (None, 0),
     "firstphase_height": (None, 0),
+    "mask": (None, ""),
+    "initial_noise_multiplier": (None, 1),
 }
 RESIZERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 _SEED_BITS = 32
@@ -75,13 +78,19 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         return answer(given, drawn)
 
     @router.post("/img2img")
-    async def img2img(given: Img2Img) -> dict[str, Any]:
-        """Pictures to pictures: not there yet; the fields are checked all the same."""
-        if not given.init_images:
-            raise HTTPException(404, "Init image not found")
-        for text in given.init_images:
-            images.from_base64(text, services.limits.picture_pixels)
-        raise NotSupportedError("img2img is not supported by this server yet.")
+    async def img2img(given: Img2Img, request: Request) -> dict[str, Any]:
+        """A picture and words to pictures."""
+        refuse_unsupported(given)
+        init = await asyncio.to_thread(to_init, given, services)
+        model, wanted = to_requests(given, services)
+        drawn = await tasks.run(
+            [replace(each, init=init) for each in wanted],
+            model=model,
+            save=bool(given.save_images),
+            client=client_of(request),
+            gone=request.is_disconnected,
+        )
+        return answer(given, drawn)
 
     _extra_routes(router, services)
     _control_routes(router, tasks)
@@ -92,11 +101,24 @@ def refuse_unsupported(given: Drawing) -> None:
     """Raises for what was asked and can't be done; nothing is left out in silence."""
     for name, idle in _IDLE.items():
         if (value := getattr(given, name, None)) not in idle:
-            raise NotSupportedError(f"{name}={value!r} is not supported by this server; leave it out.")
+            raise NotSupportedError(f"{name}={str(value)[:40]} is not supported by this server; leave it out.")
     if given.script_name:
         raise HTTPException(422, f"Script '{given.script_name}' not found")
     if given.alwayson_scripts:
         raise HTTPException(422, f"always on script {next(iter(given.alwayson_scripts))} not found")
+
+
+def to_init(given: Img2Img, services: Services) -> InitImage:
+    """The picture to start from."""
+    if not given.init_images:
+        raise HTTPException(404, "Init image not found")
+    if len(given.init_images) > 1:
+        raise NotSupportedError("Several init_images are not supported by this server; send one at a time.")
+    mode, strength = _or(given.resize_mode, 0), _or(given.denoising_strength, 0.75)
+    if not 0 <= mode < len(RESIZE_MODES) or not 0 <= strength <= 1:
+        raise RequestError("resize_mode is 0 to 3, and denoising_strength 0 to 1.")
+    picture = images.from_base64(given.init_images[0], services.limits.picture_pixels)
+    return InitImage(picture=picture, denoising_strength=strength, resize_mode=RESIZE_MODES[mode])
 
 
 def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRequest]]:
