@@ -75,7 +75,7 @@ def test_jobs_move_as_their_states_allow(client: TestClient) -> None:
         assert client.post(f"/api/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
     assert client.post(f"/api/v1/jobs/{first}/cancel").status_code == 409
     assert client.get(f"/api/v1/jobs/{first}/result").status_code == 409
-    assert client.post(f"/api/v1/jobs/{first}/retry").json()["state"] == "queued"
+    assert client.post(f"/api/v1/jobs/{first}/retry").json()["state"] in ("queued", "running")
     client.post(f"/api/v1/jobs/{first}/cancel")
     assert client.delete(f"/api/v1/jobs/{first}").status_code == 204
     assert client.get(f"/api/v1/jobs/{first}").status_code == 404
