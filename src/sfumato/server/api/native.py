@@ -250,18 +250,20 @@ def _since(since: int | None, last: str | None) -> int | None:
 
 def _stream(services: Services, request: Request, job: str | None, since: int | None) -> StreamingResponse:
     async def lines() -> AsyncIterator[str]:
+        ended = False  # seen before the last look for events, so that none after it is left out
         async for event in work.events(services, job, since=since, gone=request.is_disconnected):
             yield ": still here\n\n" if event is None else _line(event)
-            if job is not None and await _over(services, job, event):
+            if event is None and ended:
                 return
+            ended = job is not None and await _over(services, job, event)
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 async def _over(services: Services, job: str, event: Event | None) -> bool:
-    """Whether all is told: the job is gone, or has ended and nothing waits to be told any more."""
-    if event is not None:
-        return event.kind == "forgotten"
+    """Whether nothing more happens to the job."""
+    if event is not None and event.kind == "forgotten":
+        return True
     try:
         return (await asyncio.to_thread(services.queue.get, job)).state.ended
     except UnknownJobError:
