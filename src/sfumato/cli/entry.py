@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from inspect import Parameter, Signature, signature
+from typing import Any, get_type_hints
 
 import typer
 import typer.main
@@ -60,6 +61,30 @@ def txt2img(
     from sfumato.cli.txt2img import run
 
     run(given)
+
+
+def _drawing(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with all flags of txt2img in the place of its ``**drawing``."""
+    own, drawing = signature(command), signature(txt2img)
+    hints = {**get_type_hints(txt2img, include_extras=True), **get_type_hints(command, include_extras=True)}
+    hints.pop("drawing")
+    named = {**dict(list(own.parameters.items())[:-1]), **drawing.parameters}
+    keyword = Parameter.KEYWORD_ONLY
+    parameters = [one.replace(kind=keyword, annotation=hints[name]) for name, one in named.items()]
+    setattr(command, "__signature__", Signature(parameters))  # noqa: B010
+    command.__annotations__ = hints
+    return command
+
+
+@_drawing
+def img2img(
+    init: flags.Init, strength: flags.Strength = 0.75, resize_mode: flags.ResizeMode = "stretch", **drawing: Any
+) -> None:
+    """Draw from a picture and words. Takes the flags of txt2img too; the size is the picture's if none is given."""
+    given = flags.Txt2ImgFlags(**drawing)
+    from sfumato.cli.img2img import run
+
+    run(given, init, strength, resize_mode)
 
 
 @as_command
@@ -204,6 +229,7 @@ def inspect(files: flags.Files, hash: flags.Hash = False, json: flags.Json = Fal
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
+    "img2img": img2img,
     "train": train,
     "quantize": quantize,
     "queue": queue,

@@ -91,6 +91,15 @@ Once = Annotated[bool, Option("--once", help="run: end when nothing waits any mo
 File = Annotated[Path, Argument(metavar="FILE", help="A picture that this or another program made.")]
 
 
+Init = Annotated[Path, Option("--init", "--init_img", metavar="FILE", help="The picture to start from.")]
+Strength = Annotated[
+    float, Option("--strength", "--denoising_strength", metavar="N", help="0 hardly changes it, 1 keeps nothing of it.")
+]
+ResizeMode = Annotated[
+    str, Option("--resize_mode", metavar="NAME", help="To another size: stretch, crop, fill or latent.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2ImgFlags:
     """What was typed. ``None`` means "not given": settings or model decide."""

@@ -18,7 +18,7 @@ from sfumato.cli.progress import OnStep, step_bar
 from sfumato.cli.prompts import batches, check_text, read_prompts
 from sfumato.errors import RequestError
 from sfumato.gallery import files, names
-from sfumato.request import ImageInfo, Result, Txt2ImgRequest
+from sfumato.request import ImageInfo, InitImage, Result, Txt2ImgRequest
 from sfumato.runtime.plan import WISHES
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ class Studio(Protocol):
 OpenStudio = Callable[["Settings"], Studio]
 
 
-def run(flags: Txt2ImgFlags, open_studio: OpenStudio | None = None) -> None:
+def run(flags: Txt2ImgFlags, open_studio: OpenStudio | None = None, init: InitImage | None = None) -> None:
     """Makes and saves every picture that ``flags`` ask for, and prints a path or JSON object for each.
+
+    With ``init`` they are drawn from that picture, and have its size unless the flags give one.
 
     Raises:
         SfumatoError: what can't be done, before anything is written where that can be known.
@@ -66,6 +68,9 @@ def run(flags: Txt2ImgFlags, open_studio: OpenStudio | None = None) -> None:
     prompts = read_prompts(flags.prompt, flags.prompts_file)
     settings = load_settings(flags)
     template = to_template(flags, settings)
+    if init is not None:
+        size = {} if flags.resolution is not None else {"width": flags.width, "height": flags.height}
+        template = dataclasses.replace(template, init=init, **size)
     check_run(template, flags, settings)
     saver = Saver(settings, flags)
     try:

@@ -1,0 +1,51 @@
+"""``img2img``: pictures that start from another picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfumato.cli import checks, txt2img
+from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.errors import RequestError
+from sfumato.request import RESIZE_MODES, InitImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def run(
+    flags: Txt2ImgFlags,
+    path: Path,
+    strength: float,
+    resize_mode: str,
+    open_studio: txt2img.OpenStudio | None = None,
+) -> None:
+    """As :func:`sfumato.cli.txt2img.run`, from the picture at ``path``."""
+    # Written so that NaN fails too.
+    if not 0 <= strength <= 1:
+        raise RequestError(f"--strength {strength} is out of range; it must be 0 to 1.")
+    checks.check_name("--resize_mode", resize_mode, RESIZE_MODES)
+    picture = read_picture("--init", path)
+    init = InitImage(picture=picture, denoising_strength=strength, resize_mode=resize_mode)
+    txt2img.run(flags, open_studio, init)
+
+
+def read_picture(flag: str, path: Path) -> Image:
+    """The picture at ``path``, turned the way that its camera held it.
+
+    Raises:
+        RequestError: there is none, it is damaged, or it is too large.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > checks.MAX_PIXELS:
+                raise RequestError(f"{flag} {path}: {width}x{height} pixels are too many; shrink it first.")
+            return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise RequestError(f"{flag} {path}: there is no such file.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RequestError(f"{flag} {path}: can't be read as a picture ({error}).") from error

@@ -1,0 +1,82 @@
+"""From flags and a picture to a request, and pictures that can't be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sfumato.cli import img2img, main
+from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.request import Result, Txt2ImgRequest
+
+
+class CaughtError(Exception):
+    """Ends a run once the request is known."""
+
+
+class Catcher:
+    """A studio that keeps the request."""
+
+    def generate(self, request: Txt2ImgRequest, on_step: object = None) -> Result:
+        self.request = request
+        raise CaughtError
+
+
+def _caught(path: Path, strength: float = 0.6, mode: str = "crop", **flags: object) -> Txt2ImgRequest:
+    studio = Catcher()
+    given = Txt2ImgFlags(prompt=["a cat"], outdir=path.parent, **flags)  # type: ignore[arg-type]
+    with pytest.raises(CaughtError):
+        img2img.run(given, path, strength, mode, lambda _: studio)
+    return studio.request
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # held on its side
+    Image.new("RGB", (40, 24), "red").save(path, exif=exif)
+    return path
+
+
+def test_the_request_has_the_picture_upright_and_no_size_of_its_own(picture: Path) -> None:
+    request = _caught(picture)
+
+    assert request.init is not None
+    assert request.init.picture.size == (24, 40)
+    assert (request.init.denoising_strength, request.init.resize_mode) == (0.6, "crop")
+    assert (request.width, request.height) == (None, None)
+
+
+def test_a_size_that_is_given_is_kept(picture: Path) -> None:
+    assert _caught(picture, width=64).width == 64
+    request = _caught(picture, resolution="64x32")
+    assert (request.width, request.height) == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--strength", "1.5"], "--strength 1.5 is out of range"),
+        (["--strength", "nan"], "--strength nan is out of range"),
+        (["--resize-mode", "corp"], "crop"),
+        (["--init", "nothing.png"], "nothing.png: there is no such file"),
+        (["--init", __file__], "can't be read as a picture"),
+    ],
+)
+def test_what_cant_be_drawn_is_refused_in_a_line(
+    picture: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["img2img", "--init", str(picture), "--prompt", "a cat", *flags]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_a_picture_that_ends_too_soon_is_refused(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture.write_bytes(picture.read_bytes()[:-200])
+
+    assert main(["img2img", "--init", str(picture), "--prompt", "a cat"]) == 2
+    assert "can't be read as a picture" in capsys.readouterr().err
