@@ -89,7 +89,7 @@ class Moves(RuleBasedStateMachine):
         """A worker's word counts only while the job is as the worker took it."""
         if not self.claimed:
             return
-        job = self.claimed[data.draw(st.sampled_from(sorted(self.claimed)))]
+        job = self.claimed[data.draw(st.sampled_from(list(self.claimed)))]
         calls = {
             Move.FINISH: lambda: self.queue.finish(job, []),
             Move.FAIL: lambda: self.queue.fail(job, CAUSE),
