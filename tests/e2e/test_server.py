@@ -102,7 +102,7 @@ def test_the_official_openai_package_draws(address: str) -> None:
 
 def test_a_native_job_ends_in_the_gallery(address: str) -> None:
     with httpx.Client(base_url=address, auth=AUTH, timeout=120) as client:
-        given = {"request": {"prompt": "a blue rocket", "width": 64, "height": 64, "steps": 2, "seed": 1}}
+        given = {"request": {"prompt": "a blue rocket", "width": 64, "height": 64, "steps": 6, "seed": 1}}
         job = client.post("/api/v1/jobs", json=given, headers={"Idempotency-Key": "once"}).json()["id"]
         with client.stream("GET", f"/api/v1/jobs/{job}/events") as answer:
             text = answer.read().decode()

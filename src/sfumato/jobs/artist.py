@@ -63,7 +63,7 @@ def _facts(studio: Studio) -> dict[str, str]:
     """What must be the same for a checkpoint to give the same bits."""
     model = studio.load()
     dtypes = f"{model.networks.unet.dtype} {model.networks.vae.dtype}"
-    return {"model": model.hash, "device": studio.facts.name, "dtypes": dtypes, "torch": torch.__version__}
+    return {"model": model.hash.result(), "device": studio.facts.name, "dtypes": dtypes, "torch": torch.__version__}
 
 
 class _Steps:
