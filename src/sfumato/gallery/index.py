@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sfumato.errors import OutputError
+from sfumato.runtime.database import Database
 
 #: How the tables came to be, in order. A line that was ever released is never changed: a new one is added.
 MIGRATIONS: Sequence[str] = (
@@ -65,8 +64,8 @@ class Query:
     offset: int = 0
 
 
-class Index:
-    """One connection, which threads share in turn."""
+class Index(Database):
+    """The pictures, their marks and the words that find them."""
 
     def __init__(self, path: Path) -> None:
         """Opens ``path`` or makes it; one that is damaged or of another version is made anew.
@@ -74,34 +73,15 @@ class Index:
         Raises:
             OutputError: the folder can't be written.
         """
-        self._lock = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._connection = _open(path)
+            super().__init__(path, MIGRATIONS, synchronous="NORMAL")
         except sqlite3.DatabaseError:
             for ending in ("", "-wal", "-shm"):
                 path.with_name(path.name + ending).unlink(missing_ok=True)
             try:
-                self._connection = _open(path)
+                super().__init__(path, MIGRATIONS, synchronous="NORMAL")
             except sqlite3.Error as error:
                 raise OutputError(f"{path}: the gallery's index can't be made ({error}).") from error
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """The rows of one query."""
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
 
     def stamps(self) -> dict[str, str]:
         """Relative path to the stamp of the file when it was indexed."""
@@ -141,11 +121,6 @@ class Index:
         )
         return count, rows
 
-    def close(self) -> None:
-        """Folds the log into the file."""
-        with self._lock:
-            self._connection.close()
-
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:
     asked: list[tuple[str, object, bool]] = [
@@ -161,24 +136,3 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
         asked.append(("number IN (SELECT rowid FROM words WHERE words MATCH ?)", match, True))
     kept = [(text, value) for text, value, wanted in asked if wanted]
     return [text for text, _ in kept], [value for _, value in kept]
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-    try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL").close()
-        connection.execute("PRAGMA synchronous = NORMAL").close()
-        connection.execute("BEGIN IMMEDIATE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise sqlite3.DatabaseError("of a newer version")
-        for number, lines in enumerate(MIGRATIONS[version:], start=version + 1):
-            for line in filter(str.strip, lines.split(";")):
-                connection.execute(line)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sfumato.errors import JobError
+from sfumato.runtime.database import Database, NewerVersionError
 
 #: How the tables came to be, in order. A line that was ever released is never changed: a new one is added.
 MIGRATIONS: Sequence[str] = (
@@ -47,12 +46,10 @@ MIGRATIONS: Sequence[str] = (
     CREATE TABLE switches (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     """,
 )
-#: How long another process may hold the database, in seconds.
-_PATIENCE = 30
 
 
-class Store:
-    """One connection, which threads share in turn."""
+class Store(Database):
+    """The queue's database; what was committed outlives a power cut too."""
 
     def __init__(self, path: Path) -> None:
         """Opens ``path``, or makes it, and brings its tables up to date.
@@ -60,49 +57,11 @@ class Store:
         Raises:
             JobError: the file can't be opened, is no database, or is of a newer version of the program.
         """
-        self._path, self._lock = path, threading.RLock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-            self._connection.row_factory = sqlite3.Row
-            # FULL: a job that was accepted outlives a power cut too, and not only the end of the process.
-            for line in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {line}").close()
-            self._migrate()
+            super().__init__(path, MIGRATIONS, synchronous="FULL")
+        except NewerVersionError as error:
+            raise JobError(
+                f"{path} is a queue of a newer version ({error}); update Sfumato or choose another folder."
+            ) from error
         except (OSError, sqlite3.Error) as error:
             raise JobError(f"{path}: the queue can't be opened ({error}); move the file away to begin anew.") from error
-
-    def _migrate(self) -> None:
-        with self.transaction() as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise JobError(
-                    f"{self._path} is a queue of a newer version ({version}, this one knows {len(MIGRATIONS)});"
-                    " update Sfumato or choose another folder."
-                )
-            for number, lines in enumerate(MIGRATIONS[version:], start=version + 1):
-                for line in filter(str.strip, lines.split(";")):
-                    connection.execute(line)
-                connection.execute(f"PRAGMA user_version = {number}")
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing: what the block writes is committed at its end, and undone if it raises."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """The rows of one query."""
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
-
-    def close(self) -> None:
-        """Folds the log into the file."""
-        with self._lock:
-            self._connection.close()
