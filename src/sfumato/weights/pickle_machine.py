@@ -6,6 +6,7 @@ stand for harmless stand-ins or end the reading, states are dropped, keys are pl
 
 from __future__ import annotations
 
+import gc
 import math
 import pickle
 import struct
@@ -80,6 +81,20 @@ class Machine(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__(file, encoding="latin-1")
         self._room, self._claimed = room, {} if claimed is None else claimed
         self.dispatch: Any = _Budget(_INSTRUCTIONS)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def load(self) -> Any:
+        """What the pickle builds.
+
+        Meanwhile no garbage is collected: a program of half a million lists would have the whole process searched at
+        every few hundred of them.
+        """
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().load()
+        finally:
+            if collects:
+                gc.enable()
 
     def persistent_load(self, pid: Any) -> _Storage:
         """``("storage", type, key, device, numbers)``, with a sixth, a view, in old files."""
