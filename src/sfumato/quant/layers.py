@@ -6,8 +6,6 @@ unpacked for as long as its layer works, and no longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,19 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.quant.unpack import codec_of, unpack
+from sfumato.runtime.held import Holding
 from sfumato.weights.blocks import Blocks
 
 
-class QuantLayer(nn.Module):
-    """What they have in common."""
+class QuantLayer(Holding, nn.Module):
+    """What they have in common; inside ``held`` the weight stays unpacked from its first use on."""
 
     def __init__(self, blocks: Blocks, bias: Tensor | None) -> None:
         super().__init__()
         self._kind, self._shape = blocks.kind, blocks.shape
         self.register_buffer("blocks", blocks.data, persistent=False)
         self.bias = bias if bias is None or isinstance(bias, nn.Parameter) else nn.Parameter(bias, requires_grad=False)
-        self._held: Tensor | None = None
-        self._holds = False
 
     @property
     def packed(self) -> Blocks:
@@ -39,22 +36,8 @@ class QuantLayer(nn.Module):
         """A copy of the weight, unpacked, in float32."""
         return unpack(self.packed, torch.float32)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside, the weight stays unpacked from its first use on: for layers that are used piece by piece."""
-        self._holds = True
-        try:
-            yield
-        finally:
-            self._holds, self._held = False, None
-
     def _unpacked(self, dtype: torch.dtype) -> Tensor:
-        if self._held is not None and self._held.dtype == dtype:
-            return self._held
-        weight = unpack(self.packed, dtype)
-        if self._holds:
-            self._held = weight
-        return weight
+        return self._once(dtype, lambda dtype: unpack(self.packed, dtype))
 
     def extra_repr(self) -> str:
         """For printing."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sfumato.runtime.changes import Branch, Change, Decomposed, Product, plain
 from sfumato.runtime.feed_forward import TiledFeedForward, halves
+from sfumato.runtime.held import Holding
 
 #: The steps of the second of a branch's two convolutions.
 _ONCE: Mapping[str, Any] = {"stride": 1}
@@ -64,8 +65,8 @@ class Adapted(nn.Module):
         return out
 
 
-class _Other:
-    """A change that is no branch, beside its layer."""
+class _Other(Holding):
+    """A change that is no branch, beside its layer; inside ``held`` its matrix is worked out once."""
 
     def __init__(self, change: Change, base: Any, steps: Mapping[str, Any], like: Tensor) -> None:
         self._base, self._steps, self._like = base, steps, like
@@ -77,23 +78,11 @@ class _Other:
             self._gains = None if gains is None else gains.to(like.device, like.dtype).view(self._across())
             self._by_inputs, self._strength, change = change.by_inputs, change.strength, change.change
         self._change = change.to(like.device) if isinstance(change, Product) else change
-        self._shape, self._held, self._holds = weight.shape, None, False
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside, the change of the weight is worked out once."""
-        self._holds = True
-        try:
-            yield
-        finally:
-            self._holds, self._held = False, None
+        self._shape = weight.shape
 
     def _matrix(self) -> Tensor:
-        if self._held is not None:
-            return self._held
-        matrix = self._change.matrix().to(self._like.device, self._like.dtype).view(self._shape)
-        self._held = matrix if self._holds else None
-        return matrix
+        like = self._like
+        return self._once(like.dtype, lambda dtype: self._change.matrix().to(like.device, dtype).view(self._shape))
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         """What is to be added to ``out``, the layer's answer to x."""
