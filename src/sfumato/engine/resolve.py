@@ -33,6 +33,16 @@ class Job:
     sampler: names.Resolved
 
 
+def expected_size(request: Txt2ImgRequest) -> tuple[int, int]:
+    """Width and height in pixels before a model says what it draws; of a square of 512 if nothing is known.
+
+    >>> expected_size(Txt2ImgRequest(prompt="a cat", width=64))
+    (64, 512)
+    """
+    width, height = (512, 512) if request.init is None else request.init.picture.size
+    return width if request.width is None else request.width, height if request.height is None else request.height
+
+
 def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     """Fill in what the request left open and refuse what can't be drawn.
 

@@ -16,7 +16,7 @@ from sfumato.engine import passes, source
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.residency import Residency
-from sfumato.engine.resolve import Job, resolve
+from sfumato.engine.resolve import Job, expected_size, resolve
 from sfumato.errors import OutOfMemoryError
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
@@ -127,7 +127,7 @@ class Studio:
         watch = Stopwatch()
         plain, wishes = self._take_wishes(request)
         if self._loaded is None:  # what can't fit is refused before anything is loaded
-            self.plan(request.width or 512, request.height or 512, request.batch_size)
+            self.plan(*expected_size(request), request.batch_size)
         model = self.load()
         job = resolve(plain, model.networks.spec)
         plan = self.plan(job.width, job.height, len(job.seeds))
