@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,9 @@ from sfumato.jobs.crew import Crew
 from sfumato.jobs.messages import Tools, Worker
 from sfumato.jobs.queue import JobQueue
 from sfumato.request import ImageInfo
-from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server.limits import Limits
 from sfumato.server.services import Defaults, Services
-from sfumato.server.ui.desk import Desk, Model, Setting
+from sfumato.server.ui.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,13 +106,13 @@ def running_jobs(settings: Settings, ray: str | None = None) -> Iterator[Jobs]:
 
 @contextlib.contextmanager
 def open_services(loaded: Loaded, jobs: Jobs, limits: Limits) -> Iterator[Services]:
-    """What the server's routes call; the gallery is looked through before the block begins."""
+    """What the server's routes call; the gallery is looked through beside them."""
     from sfumato.families import models_folder
 
     settings = loaded.settings
     folders, model = [Path(settings.models_dir)], settings.model
     with contextlib.closing(Gallery(Path(settings.output.dir))) as gallery:
-        gallery.scan()
+        threading.Thread(target=gallery.scan, name="gallery", daemon=True).start()
         yield Services(
             queue=jobs.queue,
             gallery=gallery,
@@ -154,16 +154,11 @@ def _workers(
     return lambda index: ProcessWorker(given, visible_device(index)), settings.jobs.workers
 
 
-def open_desk(loaded: Loaded, services: Services, url: str) -> Desk:
+def open_desk(settings: Settings, services: Services, url: str) -> Desk:
     """What the pages show and call; ``url`` is where they are."""
     from sfumato.families import models_folder, tokens
 
-    settings = loaded.settings
     folder = Path(settings.models_dir)
-
-    def models() -> list[Model]:
-        found = models_folder.list_models([folder]).items()
-        return [Model(name, "folder" if path.is_dir() else "file", models_folder.size_of(path)) for name, path in found]
 
     @functools.cache
     def tokenizer() -> tokens.ClipTokenizer:
@@ -175,17 +170,9 @@ def open_desk(loaded: Loaded, services: Services, url: str) -> Desk:
         return count, max(1, -(-count // ROOM)) * ROOM
 
     return Desk(
-        queue=services.queue,
-        gallery=services.gallery,
-        models=models,
-        model=settings.model.type,
-        size=settings.model.size,
-        steps=settings.model.steps,
-        samplers=tuple(each.label for each in SAMPLERS),
-        schedulers=tuple(each.label for each in SCHEDULERS),
+        services=services,
         count_tokens=count_tokens,
-        settings=tuple(Setting(key, str(value), source) for key, (value, source) in loaded.rows().items()),
-        listens=(url,),
+        listens=url,
         models_folder=folder.absolute(),
         output_folder=Path(settings.output.dir).absolute(),
     )

@@ -153,6 +153,7 @@ def webui(
     ckpt: flags.Ckpt = None,
     precision: flags.Precision = None,
     device: flags.Device = None,
+    memory: flags.Memory = None,
     outdir: flags.Outdir = None,
     threads: flags.Threads = None,
     ray: flags.Ray = None,

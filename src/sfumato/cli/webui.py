@@ -25,6 +25,7 @@ SETTINGS: Mapping[str, str] = {
     "ckpt": "model.type",
     "precision": "model.precision",
     "device": "device",
+    "memory": "memory",
     "outdir": "output.dir",
     "threads": "threads",
 }
@@ -45,6 +46,7 @@ class WebuiFlags:
     ckpt: Path | None
     precision: str | None
     device: str | None
+    memory: str | None
     outdir: Path | None
     threads: int | None
     ray: str | None
@@ -79,7 +81,7 @@ def run(flags: WebuiFlags) -> None:
         )
         with running_jobs(loaded.settings, flags.ray) as jobs, open_services(loaded, jobs, Limits()) as services:
             url = _url(flags, address, listener.getsockname()[1])
-            desk = open_desk(loaded, services, url)
+            desk = open_desk(loaded.settings, services, url)
             app = application.create(services, access, desk, Path(loaded.settings.jobs.dir))
             typer.echo(f"Sfumato is at {url}" + (", for all who have the password or token" if flags.listen else ""))
             _serve(app, listener, flags)
@@ -98,7 +100,7 @@ def check(flags: WebuiFlags) -> None:
         raise RequestError("--listen lets other computers in: also give --api_auth NAME:PASSWORD.")
     if (flags.tls_keyfile is None) != (flags.tls_certfile is None):
         raise RequestError("--tls_keyfile and --tls_certfile go together; give both.")
-    for name in ("tls_keyfile", "tls_certfile"):
+    for name in _TLS:
         path = getattr(flags, name)
         if path is not None and not path.is_file():
             raise RequestError(f"--{name} {path}: there is no such file.")

@@ -81,9 +81,16 @@ def display_name(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a model's file, or of all files in its folder."""
-    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
+    """Bytes of a model's file, or of all files in its folder.
+
+    Raises:
+        CheckpointError: it can't be read.
+    """
+    try:
+        files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise CheckpointError(f"model {path.name} can't be read: {error.strerror}") from error
 
 
 def find(name: str | Path, folders: Sequence[Path]) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -67,15 +68,24 @@ class Gallery:
         self.folder = folder.absolute()
         self._home = self.folder / HOME
         self._index = Index(self._home / "index.sqlite")
+        self._scanning, self._closing = threading.Lock(), False
 
     def close(self) -> None:
-        """Closes the index."""
-        self._index.close()
+        """Ends a scan after the picture that it is at, and closes the index."""
+        self._closing = True
+        with self._scanning:
+            self._index.close()
 
     def scan(self) -> int:
         """Bring the index up to date with the folder; returns how many pictures came, changed or went."""
+        with self._scanning:
+            return 0 if self._closing else self._scan()
+
+    def _scan(self) -> int:
         known, changed = self._index.stamps(), 0
         for path in self._files():
+            if self._closing:
+                return changed
             relative = path.relative_to(self.folder).as_posix()
             stamp = _stamp(path)
             if stamp is not None and known.pop(relative, None) != stamp:

@@ -14,7 +14,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import sfumato
-from sfumato.errors import JobStateError, RequestError, UnknownJobError
+from sfumato.errors import JobStateError, UnknownJobError
+from sfumato.families.models_folder import size_of
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Event, Job
 from sfumato.request import MAX_SIDE, Txt2ImgRequest
@@ -291,7 +292,7 @@ def _fact_routes(router: APIRouter, services: Services) -> None:
         return {
             "request": asdict(wanted),
             "model": model,
-            "model_bytes": None if path is None else _size(path),
+            "model_bytes": None if path is None else size_of(path),
             "sampler": chosen.sampler_label,
             "scheduler": chosen.scheduler_label,
             "jobs_ahead": ahead[State.QUEUED] + ahead[State.RUNNING],
@@ -332,12 +333,4 @@ def _list_routes(router: APIRouter, services: Services) -> None:
 
 
 def _file(name: str, path: Path) -> dict[str, Any]:
-    return {"name": name, "kind": "folder" if path.is_dir() else "file", "bytes": _size(path)}
-
-
-def _size(path: Path) -> int:
-    try:
-        files = (each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-        return sum(each.stat().st_size for each in files)
-    except OSError as error:
-        raise RequestError(f"model {path.name} can't be read: {error.strerror}") from error
+    return {"name": name, "kind": "folder" if path.is_dir() else "file", "bytes": size_of(path)}

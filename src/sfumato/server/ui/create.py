@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nicegui import app, ui
+from nicegui.events import KeyEventArguments
 
 from sfumato.errors import SfumatoError
+from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server.ui import fields
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.form import Form
@@ -21,14 +23,15 @@ class CreatePage:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        width, height = desk.size
-        begin = {"width": width, "height": height, "steps": desk.steps}
+        self._queue, defaults = desk.services.queue, desk.services.defaults
+        width, height = defaults.size
+        begin: dict[str, int] = {"width": width, "height": height, "steps": defaults.steps}
         self.form = Form.of(app.storage.user.get("form") or begin)
         with frame("create"), ui.element("div").classes("studio"):
             with ui.element("div").classes("panel"):
                 self._build_form()
             with ui.element("div"):
-                self.stage = Stage(desk.queue, self.use)
+                self.stage = Stage(self._queue, self.use)
         self.stage.resume(app.storage.user.get("jobs", []))
         ui.keyboard(on_key=self._key, ignore=[])
         ui.timer(0.3, self.stage.refresh)
@@ -41,14 +44,17 @@ class CreatePage:
         if not form.prompt and not app.storage.user.get("jobs"):
             self._build_examples()
         fields.prompt(form, "negative_prompt", desk.count_tokens)
-        names = [model.name for model in desk.models()]
-        fields.choice(form, "model", {None: desk.model, **{n: n for n in names if n != desk.model}})
-        fields.size(form, max(desk.size))
+        services = desk.services
+        others = {name: name for name in services.models() if name != services.defaults.model}
+        fields.choice(form, "model", {None: services.defaults.model, **others})
+        fields.size(form, max(services.defaults.size))
         with ui.element("div").classes("pair"):
             fields.number(form, "steps", 1, 1000)
             fields.number(form, "batch_size", 1, 64)
-            fields.choice(form, "sampler", {None: say("automatic"), **{n: n for n in desk.samplers}})
-            fields.choice(form, "scheduler", {None: say("automatic"), **{n: n for n in desk.schedulers}})
+            fields.choice(form, "sampler", {None: say("automatic"), **{each.label: each.label for each in SAMPLERS}})
+            fields.choice(
+                form, "scheduler", {None: say("automatic"), **{each.label: each.label for each in SCHEDULERS}}
+            )
             fields.number(form, "cfg_scale", 0, 100, step=0.5, hint=say("cfg_hint"))
             fields.number(form, "seed", 0, 2**53, hint=say("seed_hint"))
         self.error = ui.label().classes("error").props('role="alert"')
@@ -74,7 +80,7 @@ class CreatePage:
         """Put the form's request into the queue; what is wrong with it is said above the button."""
         self._keep()
         try:
-            job = self.desk.queue.submit(self.form.request(), model=self.form.model)
+            job = self._queue.submit(self.form.request(), model=self.form.model)
         except SfumatoError as error:
             self.error.set_text(str(error))
             self.error.set_visibility(True)
@@ -93,9 +99,9 @@ class CreatePage:
         self.form = form
         self._build_form.refresh()
 
-    def _key(self, event: object) -> None:
-        key, down = event.key, event.action.keydown  # type: ignore[attr-defined]
-        if down and key == "Enter" and event.modifiers.ctrl:  # type: ignore[attr-defined]
+    def _key(self, event: KeyEventArguments) -> None:
+        key, down = event.key, event.action.keydown
+        if down and key == "Enter" and event.modifiers.ctrl:
             self.generate()
         elif down and key == "Escape":
             self.stage.interrupt()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from nicegui import ui
 
+from sfumato.families.models_folder import size_of
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.words import say
@@ -13,9 +14,12 @@ from sfumato.server.ui.words import say
 
 def models_page(desk: Desk) -> None:
     """Every model with its kind and size, and where to put more."""
-    models = desk.models()
+    models = desk.services.models()
+    rows = [
+        (name, "folder" if path.is_dir() else "file", f"{size_of(path) / 1e6:,.0f} MB") for name, path in models.items()
+    ]
     with frame("models"):
-        _table(("name", "kind", "size"), [(m.name, m.kind, f"{m.bytes / 1e6:,.0f} MB") for m in models])
+        _table(("name", "kind", "size"), rows)
         if len(models) == 1:
             ui.label(say("models_none")).classes("faint")
         ui.label(say("models_where", folder=desk.models_folder)).classes("faint")
@@ -23,13 +27,17 @@ def models_page(desk: Desk) -> None:
 
 def settings_page(desk: Desk) -> None:
     """Every setting with its value and where that came from; and the facts of privacy."""
+    settings = desk.services.settings.items()
     with frame("settings"):
         ui.label(say("settings_where")).classes("faint")
-        _table(("setting", "value", "from"), [(s.key, s.value, s.origin) for s in desk.settings])
+        _table(
+            ("setting", "value", "from"),
+            [(key, str(value), origin) for key, (value, origin) in settings],
+        )
         ui.element("h2").add_slot("default", say("private"))
         ui.label(say("private_text"))
         facts = {
-            "listens": ", ".join(desk.listens) or say("none"),
+            "listens": desk.listens,
             "writes": str(desk.output_folder),
             "outbound": say("none"),
         }

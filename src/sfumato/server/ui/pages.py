@@ -8,7 +8,7 @@ import nicegui
 from fastapi import FastAPI
 from nicegui import ui
 
-from sfumato.server.ui import facts, pictures
+from sfumato.server.ui import facts
 from sfumato.server.ui.create import CreatePage
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.gallery_page import GalleryPage
@@ -24,11 +24,9 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
         secret: signs the cookie by which a visitor's form is found again.
     """
     nicegui.app.storage.path = folder
-    app.include_router(pictures.job_routes(desk.queue))
-    app.include_router(pictures.gallery_routes(desk.gallery))
     ui.page("/")(lambda: CreatePage(desk) and None)
-    ui.page("/gallery")(lambda: GalleryPage(desk.gallery) and None)
-    ui.page("/queue")(lambda: QueuePage(desk.queue) and None)
+    ui.page("/gallery")(lambda: GalleryPage(desk.services.gallery) and None)
+    ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
     ui.page("/models")(lambda: facts.models_page(desk))
     ui.page("/settings")(lambda: facts.settings_page(desk))
     ui.run_with(app, title=say("title"), storage_secret=secret, tailwind=False, show_welcome_message=False)
