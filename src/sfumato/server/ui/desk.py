@@ -25,4 +25,4 @@ class Desk:
     listens: str
     models_folder: Path
     output_folder: Path
-    examples: Sequence[str] = ("a red apple on a white background", "a cat", "a rocket")
+    examples: Sequence[str] = ("a red apple on a white background", "a sunflower", "a rocket")
