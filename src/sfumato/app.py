@@ -17,6 +17,7 @@ from sfumato.jobs.crew import Crew
 from sfumato.jobs.messages import Tools, Worker
 from sfumato.jobs.queue import JobQueue
 from sfumato.request import ImageInfo
+from sfumato.runtime.plan import Ask, Outlook, outlook
 from sfumato.server.limits import Limits
 from sfumato.server.services import Defaults, Services
 from sfumato.server.ui.desk import Desk
@@ -124,12 +125,32 @@ def open_services(loaded: Loaded, jobs: Jobs, limits: Limits) -> Iterator[Servic
                 format=files.FORMATS[settings.output.format],
             ),
             models=lambda: models_folder.list_models(folders),
+            outlook=functools.partial(_outlook, settings, jobs.crew),
             loras=lambda: models_folder.list_loras(folders),
             embeddings=lambda: models_folder.list_embeddings(folders),
             settings=loaded.rows(),
             pids=lambda: [each.pid for each in jobs.crew.workers() if each.pid is not None],
             limits=limits,
         )
+
+
+def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask) -> Outlook:
+    """What a worker would plan: it may take what it has, and what is free beside it."""
+    import psutil
+
+    from sfumato.families import models_folder
+    from sfumato.runtime import formats
+    from sfumato.runtime.device import quick
+    from sfumato.weights.sizes import sizes_of
+
+    facts, held = quick(settings.device), 0
+    if facts.kind == "cpu":
+        for pid in (each.pid for each in crew.workers() if each.pid is not None):
+            with contextlib.suppress(psutil.Error):  # a worker that was just lost
+                held = max(held, psutil.Process(pid).memory_info().rss)
+    sizes = sizes_of(models_folder.find(model, [Path(settings.models_dir)]))
+    chosen = formats.choose(settings.model.precision, facts.kind, facts.bf16, facts.fp16)
+    return outlook(sizes, ask, chosen, facts.free_memory + held, settings.memory)
 
 
 def tools(settings: Settings) -> Tools:

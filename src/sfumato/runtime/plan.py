@@ -87,18 +87,46 @@ class Plan:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """Whether a picture can be drawn in the memory that there is.
+
+    Attributes:
+        plan: the one that fits, or the smallest that the wish allows.
+        room: bytes that a plan may take.
+        nearest: where it does not fit, the rung and the picture that do; None if nothing does.
+    """
+
+    plan: Plan
+    room: int
+    nearest: tuple[str, Ask] | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the plan does."""
+        return self.plan.peak <= self.room
+
+
+def outlook(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto") -> Outlook:
+    """The plan for the wish, for ``auto`` the first one that fits ``free`` bytes; and if none does, what would."""
+    room = int(free * SHARE)
+    tried = [_rung(name, sizes, ask, formats) for name in (RUNGS[1:] if wish == "auto" else (wish,))]
+    chosen = next((one for one in tried if one.peak <= room), None)
+    if chosen is not None:
+        return Outlook(chosen, room)
+    return Outlook(tried[-1], room, _nearest(sizes, ask, formats, room, tried[-1]))
+
+
 def plan(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto") -> Plan:
     """The plan for the wish; for ``auto`` the first one that fits ``free`` bytes.
 
     Raises:
         OutOfMemoryError: it does not fit; the message says what does.
     """
-    room = int(free * SHARE)
-    tried = [_rung(name, sizes, ask, formats) for name in (RUNGS[1:] if wish == "auto" else (wish,))]
-    chosen = next((one for one in tried if one.peak <= room), None)
-    if chosen is None:
-        raise OutOfMemoryError(_refusal(sizes, ask, formats, room, tried[-1]))
-    return chosen
+    seen = outlook(sizes, ask, formats, free, wish)
+    if not seen.fits:
+        raise OutOfMemoryError(_refusal(ask, formats, seen))
+    return seen.plan
 
 
 def check_wish(wish: str) -> str:
@@ -149,25 +177,35 @@ def _stages(sizes: Sizes, ask: Ask, formats: Formats, released: tuple[str, ...],
     }
 
 
-def _refusal(sizes: Sizes, ask: Ask, formats: Formats, room: int, least: Plan) -> str:
-    """What does not fit, and the nearest that does: another rung, one picture at a time, a smaller size."""
-    said = (
-        f"{ask.batch} of {ask.width}x{ask.height} with --memory {least.rung} needs {least.peak / 1e9:.1f} GB"
-        f" and {room / 1e9:.1f} GB are free"
-    )
-    rest = [_rung(name, sizes, ask, formats) for name in RUNGS if RUNGS.index(name) > RUNGS.index(least.rung)]
-    for one in rest:
-        if one.peak <= room:
-            return f"{said}; --memory {one.rung} fits"
-    single = replace(ask, batch=1)
-    if ask.batch > 1 and _rung("minimal", sizes, single, formats).peak <= room:
-        return f"{said}; --batch_size 1 --memory minimal fits"
+def _nearest(sizes: Sizes, ask: Ask, formats: Formats, room: int, least: Plan) -> tuple[str, Ask] | None:
+    """What does fit: a smaller rung, one picture at a time, a smaller size."""
+    for name in RUNGS[RUNGS.index(least.rung) + 1 :]:
+        if _rung(name, sizes, ask, formats).peak <= room:
+            return name, ask
+    single, rung = replace(ask, batch=1), RUNGS[-1]
+    if ask.batch > 1 and _rung(rung, sizes, single, formats).peak <= room:
+        return rung, single
     for percent in range(95, 4, -5):
         step = 8 * sizes.factor
         width, height = (max(step, int(side * percent / 100) // step * step) for side in (ask.width, ask.height))
         smaller = replace(single, width=width, height=height)
-        if _rung("minimal", sizes, smaller, formats).peak <= room:
-            return f"{said}; --resolution {width}x{height} --memory minimal fits"
-    if formats.dtype == "float32":
-        return f"{said}; try --precision bf16, a smaller model, or close other programs"
-    return f"{said}; take a smaller model, or close other programs"
+        if _rung(rung, sizes, smaller, formats).peak <= room:
+            return rung, smaller
+    return None
+
+
+def _refusal(ask: Ask, formats: Formats, seen: Outlook) -> str:
+    """What does not fit, and the nearest that does."""
+    said = (
+        f"{ask.batch} of {ask.width}x{ask.height} with --memory {seen.plan.rung} needs {seen.plan.peak / 1e9:.1f} GB"
+        f" and {seen.room / 1e9:.1f} GB are free"
+    )
+    if seen.nearest is None:
+        if formats.dtype == "float32":
+            return f"{said}; try --precision bf16, a smaller model, or close other programs"
+        return f"{said}; take a smaller model, or close other programs"
+    rung, fitting = seen.nearest
+    flags = [f"--batch_size {fitting.batch}"] * (fitting.batch != ask.batch)
+    if (fitting.width, fitting.height) != (ask.width, ask.height):
+        flags.append(f"--resolution {fitting.width}x{fitting.height}")
+    return f"{said}; {' '.join((*flags, f'--memory {rung}'))} fits"

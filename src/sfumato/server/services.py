@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from sfumato.errors import CheckpointError, nearest
 from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
+from sfumato.runtime.plan import Ask, Outlook
 from sfumato.server.limits import Limits
 
 _ENDINGS = (".safetensors", ".ckpt", ".gguf")
@@ -55,6 +56,7 @@ class Services:
 
     Attributes:
         models, loras, embeddings, vaes: names to paths, looked up anew at each call; the built-in model is the first.
+        outlook: whether a model can draw a picture in the memory that there is; nothing is loaded for it.
         settings: dotted keys to value and origin.
         pids: process numbers of the workers, for their memory.
     """
@@ -63,6 +65,7 @@ class Services:
     gallery: Gallery
     defaults: Defaults
     models: Callable[[], Mapping[str, Path]]
+    outlook: Callable[[str, Ask], Outlook]
     loras: Callable[[], Mapping[str, Path]] = dict
     embeddings: Callable[[], Mapping[str, Path]] = dict
     vaes: Callable[[], Mapping[str, Path]] = dict

@@ -8,7 +8,7 @@ import pytest
 
 from sfumato.errors import DeviceError, OutOfMemoryError
 from sfumato.runtime.formats import Formats
-from sfumato.runtime.plan import BASE, RUNGS, Ask, Sizes, check_wish, plan, step_down
+from sfumato.runtime.plan import BASE, RUNGS, Ask, Sizes, check_wish, outlook, plan, step_down
 
 SD15 = Sizes({"unet": 859_520_964, "text_encoder": 123_060_557, "vae": 83_653_863})
 BF16, FULL = Formats("bfloat16", "bfloat16"), Formats("float32", "float32")
@@ -79,3 +79,24 @@ def test_wishes_are_checked() -> None:
     with pytest.raises(DeviceError, match="nearest: 'minimal'"):
         check_wish("minimum")
     assert [step_down(rung) for rung in RUNGS] == [*RUNGS[1:], None]
+
+
+@pytest.mark.parametrize(
+    ("ask", "free"), [(Ask(512, 512, 64), 3_500_000_000), (Ask(4096, 2048, 2), 3_300_000_000), (SQUARE, 10**12)]
+)
+def test_the_outlook_says_what_fits(ask: Ask, free: int) -> None:
+    seen = outlook(SD15, ask, BF16, free, "balanced")
+
+    assert seen.room == int(0.9 * free)
+    assert seen.fits == (seen.plan.peak <= seen.room)
+    assert (seen.nearest is None) == seen.fits
+    if seen.nearest is not None:
+        rung, fitting = seen.nearest
+        assert fitting.batch == 1
+        assert plan(SD15, fitting, BF16, free, rung).rung == rung
+
+
+def test_nothing_fits_where_there_is_nothing() -> None:
+    seen = outlook(SD15, SQUARE, BF16, 10**9)
+
+    assert (seen.fits, seen.nearest) == (False, None)

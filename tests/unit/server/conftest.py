@@ -15,12 +15,17 @@ from sfumato.gallery import files, infotext
 from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.types import Cause, Job, Picture, Progress
-from sfumato.request import ImageInfo
+from sfumato.request import ImageInfo, Seconds
+from sfumato.runtime.formats import Formats
+from sfumato.runtime.plan import Sizes, outlook
 from sfumato.sampling import names
 from sfumato.server.access import Access
 from sfumato.server.application import create
 from sfumato.server.limits import Limits
 from sfumato.server.services import Defaults, Services
+
+#: A model's sizes, as of Stable Diffusion 1.5 at a tenth of its weights.
+SMALL = Sizes({"unet": 86_000_000, "text_encoder": 12_000_000, "vae": 8_000_000})
 
 
 class Painter:
@@ -60,6 +65,7 @@ class Painter:
             width=request.width, height=request.height, steps=request.steps, sampler=chosen.sampler_label,
             scheduler=chosen.scheduler_label, cfg_scale=request.cfg_scale or 7.0, clip_skip=request.clip_skip,
             eta=request.eta, model=job.model or "", model_hash="0123456789", device="cpu", dtype="float32",
+            seconds=Seconds(encode=0.5, sample=request.steps * 2.0, decode=0.5),
         )  # fmt: skip
         image = Image.new("RGB", (request.width, request.height), (info.seed % 256, 0, 0))
         if job.save:
@@ -81,6 +87,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
         gallery=gallery,
         defaults=Defaults(model="stable-universe", size=(64, 64), steps=2),
         models=lambda: models,
+        outlook=lambda model, ask: outlook(SMALL, ask, Formats("float32", "float32"), 4_000_000_000),
         limits=Limits(body_bytes=1 << 20, picture_pixels=1 << 16, pixels=1 << 16, batch=4, iterations=4, jobs=50),
         settings={"device": ("cpu", "default")},
     )

@@ -21,6 +21,7 @@ from sfumato.jobs.types import Event, Job
 from sfumato.request import MAX_SIDE, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server import work
+from sfumato.server.forecast import forecast
 from sfumato.server.services import Services, client_of
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
@@ -283,7 +284,7 @@ def _line(event: Event) -> str:
 def _fact_routes(router: APIRouter, services: Services) -> None:
     @router.post("/plan", tags=["facts"])
     def plan(new: NewJob) -> dict[str, Any]:
-        """What a request would become, without drawing it."""
+        """What a request would become and take, without drawing it."""
         model = services.model if new.model is None else services.find_model(new.model)
         wanted = to_request(new.request, services)
         chosen = names.resolve(wanted.sampler, wanted.scheduler)
@@ -296,6 +297,7 @@ def _fact_routes(router: APIRouter, services: Services) -> None:
             "sampler": chosen.sampler_label,
             "scheduler": chosen.scheduler_label,
             "jobs_ahead": ahead[State.QUEUED] + ahead[State.RUNNING],
+            **asdict(forecast(services, wanted, model)),
         }
 
 

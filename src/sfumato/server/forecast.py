@@ -1,0 +1,130 @@
+"""What a request will take, told before it is drawn: memory by the planner, time by what was drawn of late."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sfumato.jobs.states import State
+from sfumato.jobs.types import Job
+from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.runtime.plan import Ask, Outlook
+from sfumato.sampling import names
+from sfumato.server.services import Services
+
+#: How many done jobs are looked at, and how many of the nearest in size are believed.
+LOOKED_AT, BELIEVED = 50, 9
+#: A job of more than so many times fewer or more pixels says nothing of this one.
+LIKE = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Memory in bytes, time in seconds.
+
+    Attributes:
+        fits: whether ``needed`` is at most ``free``, which is what the planner may take.
+        memory: how it would be used, one of :data:`sfumato.runtime.plan.RUNGS`. reasons: a sentence for each choice.
+        nearest: where it does not fit, what does: ``memory``, ``batch_size``, ``width`` and ``height``.
+        seconds: of the drawing alone, without loading the model or waiting; None where nothing like it was drawn.
+        like: how many jobs ``seconds`` comes from.
+    """
+
+    needed: int
+    free: int
+    fits: bool
+    memory: str
+    stages: Mapping[str, int]
+    reasons: tuple[str, ...]
+    nearest: Mapping[str, Any] | None
+    seconds: float | None
+    like: int
+
+
+def forecast(services: Services, request: Txt2ImgRequest, model: str | None = None) -> Forecast:
+    """What ``request`` would take with ``model``, None being the server's. Takes milliseconds and loads nothing.
+
+    Raises:
+        CheckpointError: there is no such model, or it can't be read.
+    """
+    name = services.model if model is None else model
+    width, height = _size(request, services)
+    seen = services.outlook(name, Ask(width, height, request.batch_size))
+    seconds, like = _expected_seconds(services, request, name)
+    return Forecast(
+        needed=seen.plan.peak,
+        free=seen.room,
+        fits=seen.fits,
+        memory=seen.plan.rung,
+        stages=seen.plan.stages,
+        reasons=seen.plan.reasons,
+        nearest=_settings(seen),
+        seconds=seconds,
+        like=like,
+    )
+
+
+def _size(request: Txt2ImgRequest, services: Services) -> tuple[int, int]:
+    own = services.defaults.size if request.init is None else request.init.picture.size
+    return own[0] if request.width is None else request.width, own[1] if request.height is None else request.height
+
+
+def _settings(seen: Outlook) -> dict[str, Any] | None:
+    if seen.nearest is None:
+        return None
+    rung, ask = seen.nearest
+    return {"memory": rung, "batch_size": ask.batch, "width": ask.width, "height": ask.height}
+
+
+def _expected_seconds(services: Services, request: Txt2ImgRequest, model: str) -> tuple[float | None, int]:
+    """Seconds for each pixel and step of jobs that were like this one, times its own."""
+    width, height = _size(request, services)
+    pixels = width * height * request.batch_size
+    sampler = names.resolve(request.sampler, request.scheduler).sampler_label
+    done = services.queue.list((State.DONE,), limit=LOOKED_AT, newest_first=True)
+    found = [_Drawn(job, job.pictures[0].info) for job in done if job.pictures and job.request is not None]
+    like = [each for each in found if each.is_like(request, model, pixels, services)]
+    like = [each for each in like if each.info.sampler == sampler] or like
+    like = sorted(like, key=lambda each: each.distance(pixels))[:BELIEVED]
+    if not like:
+        return None, 0
+    steps = request.steps * _strength(request)
+    rest = statistics.median(each.rest for each in like) * pixels
+    return statistics.median(each.sample for each in like) * pixels * steps + rest, len(like)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A done job, as a measurement."""
+
+    job: Job
+    info: ImageInfo
+
+    @property
+    def pixels(self) -> int:
+        return self.info.width * self.info.height * len(self.job.pictures)
+
+    @property
+    def sample(self) -> float:
+        """Seconds of sampling, for each pixel and step."""
+        return self.info.seconds.sample / (self.pixels * self.info.steps * _strength(self.job.request))
+
+    @property
+    def rest(self) -> float:
+        """Seconds of all else but loading, for each pixel."""
+        return (self.info.seconds.encode + self.info.seconds.decode) / self.pixels
+
+    def distance(self, pixels: int) -> float:
+        """How many times smaller or larger."""
+        return max(self.pixels / pixels, pixels / self.pixels)
+
+    def is_like(self, request: Txt2ImgRequest, model: str, pixels: int, services: Services) -> bool:
+        same = (self.job.model or services.defaults.model) == model
+        return same and (self.job.request.init is None) == (request.init is None) and self.distance(pixels) <= LIKE
+
+
+def _strength(request: Txt2ImgRequest) -> float:
+    """The share of the steps that is drawn; at least one of a hundred."""
+    return 1.0 if request.init is None else max(0.01, request.init.denoising_strength)
