@@ -1,81 +1,133 @@
-"""How well does the model draw what it claims? Nearest reference picture, and the background's colour.
+"""How well does the model draw what it claims? Each claim is a measure of its own, with fixed seeds.
 
-Each subject is prompted by its own name on a random background with a fixed seed. The picture's subject is cut out
-(the bounding box of what differs from the border's colour), brought to 32x32 and compared with all reference
-pictures, cut and coloured the same way: so position and scale do not count. The distance is the mean squared
-difference of the RGB pixels plus that of their horizontal and vertical gradients, the smaller of the picture and its
-mirror image. The ceiling is the same measure on the originals themselves: moved, scaled, through the autoencoder,
-with noise.
+``labels``: each subject by its own name on a random background; the nearest of all reference pictures should be its own
+(see likeness.py), and the background of the named colour. The ceiling is the same measure on the originals: moved,
+scaled, through the autoencoder, with noise. ``tags``: called by its tags alone, without its name. ``pairs``: two
+subjects in one prompt, both to be found, each as the nearest of one half. ``large``: at 512x512. ``seeds``: how much
+two seeds of a prompt differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 import captions
 import latents
 import pictures
+from likeness import References, named_colour
 from sfumato import Studio, Txt2ImgRequest
 
-BOX = 32
+
+@dataclass
+class Painter:
+    """Draws prompts, and keeps every picture for the sheet."""
+
+    studio: Studio
+    steps: int
+    cfg_scale: float | None
+    images: list[Image.Image] = field(default_factory=list)
+
+    def __call__(self, prompt: str, seed: int, side: int = pictures.SIDE) -> Tensor:
+        """A float (3, side, side) picture in 0..1."""
+        request = Txt2ImgRequest(
+            prompt=prompt, seed=seed, steps=self.steps, width=side, height=side, cfg_scale=self.cfg_scale
+        )
+        image = self.studio.generate(request).images[0]
+        self.images.append(image)
+        return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
-def cut(picture: Tensor, mask: Tensor) -> Tensor:
-    """The square around the mask, (C, H, W) to (C, 32, 32); an empty mask keeps the whole picture."""
-    rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-    if len(rows) == 0:
-        return F.interpolate(picture[None], (BOX, BOX), mode="area")[0]
-    y0, y1, x0, x1 = rows[0].item(), rows[-1].item() + 1, columns[0].item(), columns[-1].item() + 1
-    side = max(y1 - y0, x1 - x0)
-    top, left = (y0 + y1 - side) // 2, (x0 + x1 - side) // 2
-    height, width = picture.shape[1:]
-    pad = (max(0, -left), max(0, left + side - width), max(0, -top), max(0, top + side - height))
-    wide = F.pad(picture[None], pad, mode="replicate")[0]
-    square = wide[:, top + pad[2] : top + pad[2] + side, left + pad[0] : left + pad[0] + side]
-    return F.interpolate(square[None], (BOX, BOX), mode="bilinear", antialias=True, align_corners=False)[0]
+@dataclass(frozen=True)
+class Trial:
+    """What every measure is made with: the subjects to draw, each with its seed and background."""
+
+    paint: Painter
+    references: References
+    rgba: Tensor
+    drawn: list[tuple[int, pictures.Subject, str]]
+
+    def found(self, prompts: list[str], side: int = pictures.SIDE) -> tuple[list[list[int]], list[str]]:
+        """Of each drawn subject's prompt the five nearest references and the background's name."""
+        ranks, colours = [], []
+        for (seed, _, colour), prompt in zip(self.drawn, prompts, strict=True):
+            picture = self.paint(f"{prompt} on a {colour} background", seed, side)
+            ranks.append(self.references.rank(picture)[:5].tolist())
+            colours.append(named_colour(picture))
+        return ranks, colours
+
+    def first(self, count: int) -> Trial:
+        """The same with fewer subjects."""
+        return Trial(self.paint, self.references, self.rgba, self.drawn[:count])
+
+    def right(self, ranks: list[list[int]], nearest: int) -> str:
+        """How many subjects are among their ``nearest`` references."""
+        return share([s.row in ranked[:nearest] for (_, s, _), ranked in zip(self.drawn, ranks, strict=True)])
 
 
-def border_colour(picture: Tensor) -> Tensor:
-    """The median of the outermost two pixels: (3,)."""
-    edge = torch.cat([picture[:, :2].flatten(1), picture[:, -2:].flatten(1), picture[:, :, :2].flatten(1)], 1)
-    return edge.median(1).values
+def share(right: list[bool]) -> str:
+    """``91.5 % (183 of 200)``."""
+    return f"{sum(right) / len(right):.1%} ({sum(right)} of {len(right)})"
 
 
-def with_gradients(pixels: Tensor) -> Tensor:
-    """(..., 3, 32, 32) and its differences, flat."""
-    dx, dy = pixels.diff(dim=-1), pixels.diff(dim=-2)
-    return torch.cat([pixels.flatten(-3), 2 * dx.flatten(-3), 2 * dy.flatten(-3)], -1)
+def by_name(trial: Trial) -> list[str]:
+    """Each subject's name with its article."""
+    return [captions.article(subject.names[0]) for _, subject, _ in trial.drawn]
 
 
-class References:
-    """All subjects' pictures, cut to their boxes: premultiplied RGBA (N, 4, 32, 32)."""
-
-    def __init__(self, rgba: Tensor) -> None:
-        self.boxes = torch.stack([cut(row.float() / 255, row[3] > 20) for row in rgba])
-
-    def rank(self, picture: Tensor) -> Tensor:
-        """Rows of the references, nearest first, for a float (3, H, W) picture in 0..1."""
-        colour = border_colour(picture)
-        apart = (picture - colour[:, None, None]).abs().amax(0)
-        mask = F.avg_pool2d(apart[None], 5, stride=1, padding=2)[0] > 0.15
-        seen = cut(picture, mask)
-        all_on_colour = with_gradients(pictures.over(self.boxes, colour[None, :, None, None]))
-        distances = [(all_on_colour - with_gradients(s)).square().mean(1) for s in (seen, seen.flip(-1))]
-        return torch.minimum(*distances).argsort()
+def labels(trial: Trial) -> None:
+    """Top-1, top-5, colours and the ceiling."""
+    ranks, colours = trial.found(by_name(trial))
+    print(f"by name: top-1 {trial.right(ranks, 1)}  top-5 {trial.right(ranks, 5)}")
+    print(f"background colour: {share([a == c for a, (_, _, c) in zip(colours, trial.drawn, strict=True)])}")
+    rng = random.Random(2026)
+    originals = [degraded(s, c, trial.rgba, trial.paint.studio, rng) for _, s, c in trial.drawn]
+    print(f"originals: top-1 {trial.right([trial.references.rank(o)[:1].tolist() for o in originals], 1)}")
+    missed = [s.names[0] for (_, s, _), r in zip(trial.drawn, ranks, strict=True) if r[0] != s.row]
+    print("missed: " + ", ".join(missed), flush=True)
 
 
-def named_colour(picture: Tensor) -> str:
-    """The palette's name for the border's colour."""
-    colour = border_colour(picture) * 255
-    return min(pictures.BACKGROUNDS, key=lambda n: (colour - torch.tensor(pictures.BACKGROUNDS[n])).square().sum())
+def tags(trial: Trial) -> None:
+    """Called by tags alone."""
+    ranks, _ = trial.found([", ".join(s.tags) or s.names[0] for _, s, _ in trial.drawn])
+    print(f"by tags: top-1 {trial.right(ranks, 1)}  top-5 {trial.right(ranks, 5)}", flush=True)
+
+
+def pairs(trial: Trial) -> None:
+    """Both subjects of "X and Y on a Z background", one in each half, in whatever order."""
+    both, one = [], []
+    others = trial.drawn[1:] + trial.drawn[:1]
+    for (seed, first, colour), (_, second, _) in zip(trial.drawn, others, strict=True):
+        names = [captions.article(s.names[0]) for s in (first, second)]
+        halves = trial.paint(f"{names[0]} and {names[1]} on a {colour} background", seed).chunk(2, dim=2)
+        seen = {trial.references.rank(half)[0].item() for half in halves}
+        both.append(seen == {first.row, second.row})
+        one.append(bool(seen & {first.row, second.row}))
+    print(f"pairs: both found {share(both)}  at least one {share(one)}", flush=True)
+
+
+def large(trial: Trial) -> None:
+    """At 512x512, beside the same subjects at the model's own size."""
+    for side in (pictures.SIDE, 2 * pictures.SIDE):
+        ranks, _ = trial.found(by_name(trial), side)
+        print(f"{side}x{side}: top-1 {trial.right(ranks, 1)}", flush=True)
+
+
+def seeds(trial: Trial) -> None:
+    """The mean difference of two seeds' pixels, in levels of 255; the prompt names no background."""
+    apart = []
+    for seed, subject, _ in trial.drawn:
+        prompt = captions.article(subject.names[0])
+        apart.append((trial.paint(prompt, seed) - trial.paint(prompt, seed + 10000)).abs().mean().item() * 255)
+    middle = sorted(apart)[len(apart) // 2]
+    print(f"two seeds differ by {min(apart):.1f} to {max(apart):.1f} of 255, in the middle {middle:.1f}", flush=True)
 
 
 def degraded(subject: pictures.Subject, colour: str, rgba: Tensor, studio: Studio, rng: random.Random) -> Tensor:
@@ -84,7 +136,12 @@ def degraded(subject: pictures.Subject, colour: str, rgba: Tensor, studio: Studi
     vae = studio.load().networks.vae
     with torch.inference_mode():
         coded = vae.decode(vae.encode((picture[None] * 2 - 1).to(vae.dtype)).latents).sample[0].float() / 2 + 0.5
-    return (coded + 0.03 * torch.randn_like(coded)).clamp(0, 1)
+    noise = torch.randn(coded.shape, generator=torch.Generator().manual_seed(subject.row))
+    return (coded + 0.03 * noise).clamp(0, 1)
+
+
+#: Of each measure, how many subjects are drawn if nothing else is said.
+MEASURES = {labels: 320, tags: 100, pairs: 100, large: 50, seeds: 30}
 
 
 def arguments() -> argparse.Namespace:
@@ -93,8 +150,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--model", default="stable-universe")
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
+    parser.add_argument("--measures", default="labels", help="labels,tags,pairs,large,seeds or all")
+    parser.add_argument("--count", type=int, help="how many subjects a measure draws, at random")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg_scale", type=float, default=4.0)
+    parser.add_argument("--cfg_scale", type=float, help="the model's own if not given")
     parser.add_argument("--sheet", type=Path, help="write all pictures as one sheet")
     return parser.parse_args()
 
@@ -110,34 +169,19 @@ def write_sheet(path: Path, images: list[Image.Image], columns: int = 16) -> Non
 def main() -> None:
     args = arguments()
     pictures.fetch(args.work)
-    rgba = pictures.load_rgba(args.work)
-    references, pool = References(rgba), pictures.pool(args.work, args.subjects)
-    studio, rng = Studio(args.model), random.Random(2026)
-    torch.manual_seed(0)
-    top1, top5, colours, ceiling, images, missed = 0, 0, 0, 0, [], []
-    for seed, subject in enumerate(pool):
-        colour = rng.choice(list(pictures.BACKGROUNDS))
-        request = Txt2ImgRequest(
-            prompt=f"{captions.article(subject.names[0])} on a {colour} background", seed=seed, steps=args.steps,
-            width=pictures.SIDE, height=pictures.SIDE, cfg_scale=args.cfg_scale,
-        )  # fmt: skip
-        image = studio.generate(request).images[0]
-        images.append(image)
-        picture = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
-        ranked = references.rank(picture)[:5].tolist()
-        top1 += ranked[0] == subject.row
-        top5 += subject.row in ranked
-        colours += named_colour(picture) == colour
-        ceiling += references.rank(degraded(subject, colour, rgba, studio, rng))[0].item() == subject.row
-        if ranked[0] != subject.row:
-            missed.append(subject.names[0])
-    count = len(pool)
-    print(f"references {len(rgba)}  subjects {count}  steps {args.steps}  cfg_scale {args.cfg_scale}")
-    print(f"nearest is right: top-1 {top1 / count:.1%}  top-5 {top5 / count:.1%}  (originals: {ceiling / count:.1%})")
-    print(f"background colour: {colours / count:.1%}")
-    print("missed: " + ", ".join(missed))
+    rgba, rng = pictures.load_rgba(args.work), random.Random(2026)
+    chosen = [
+        (k, s, rng.choice(list(pictures.BACKGROUNDS))) for k, s in enumerate(pictures.pool(args.work, args.subjects))
+    ]
+    rng.shuffle(chosen)
+    paint = Painter(Studio(args.model), args.steps, args.cfg_scale)
+    trial = Trial(paint, References(rgba), rgba, chosen)
+    print(f"references {len(rgba)}  claimed {len(chosen)}  steps {args.steps}  cfg_scale {args.cfg_scale or 'own'}")
+    for measure, count in MEASURES.items():
+        if args.measures == "all" or measure.__name__ in args.measures.split(","):
+            measure(trial.first(args.count or count))
     if args.sheet:
-        write_sheet(args.sheet, images)
+        write_sheet(args.sheet, paint.images)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import captions
-import evaluate
+import likeness
 import pictures
 from sfumato import Studio, Txt2ImgRequest
 
@@ -41,7 +41,7 @@ def main() -> None:
     figure = np.asarray(new_thing.figure(pictures.SIDE)).astype(np.float32)
     figure[..., :3] *= figure[..., 3:] / 255
     own = torch.from_numpy(figure).round().byte().permute(2, 0, 1)[None]
-    references = evaluate.References(torch.cat([pictures.load_rgba(args.work), own]))
+    references = likeness.References(torch.cat([pictures.load_rgba(args.work), own]))
     studio, rng = Studio(models_folders=[args.models]), random.Random(7)
     tag, colours = f"<lora:{args.lora}:{args.strength:g}>", list(pictures.BACKGROUNDS)
     row, right = len(references.boxes) - 1, 0
