@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
+from sfumato.sampling.names import SAMPLERS, SCHEDULERS
+from sfumato.server.services import Services
 from sfumato.server.ui.form import SHAPES, STEP, Form
 from sfumato.server.ui.reading import read_html
 from sfumato.server.ui.words import say
@@ -39,6 +41,16 @@ def number(form: Form, name: str, low: float, high: float, *, step: float = 1, h
         field.props("clearable").tooltip(hint)
 
 
+def share(form: Form, name: str, hint: str) -> None:
+    """A number from 0 to 1, to drag or to type."""
+    with ui.element("div").classes("share"):
+        slider = ui.slider(min=0, max=1, step=0.05).bind_value(form, name).mark(f"{name}-slider")
+        slider.props(f'aria-label="{say(name)}"')
+        field = ui.number(say(name), min=0, max=1, step=0.05).bind_value(form, name).mark(name)
+        field.props("outlined dense")
+        ui.label(hint).classes("faint")
+
+
 def choice(form: Form, name: str, options: Mapping[str | None, str]) -> None:
     """One of several; the key None stands for what the settings say."""
     words = {"" if key is None else key: text for key, text in options.items()}
@@ -61,3 +73,20 @@ def size(form: Form, side: int) -> None:
         swap = ui.button(icon="swap_horiz", on_click=form.swap)
         swap.props(f'flat round dense aria-label="{say("swap")}"')
         number(form, "height", STEP, 4096, step=STEP)
+
+
+def model(form: Form, services: Services) -> None:
+    """Which model draws; none chosen is that of the settings."""
+    others = {name: name for name in services.models() if name != services.defaults.model}
+    choice(form, "model", {None: services.defaults.model, **others})
+
+
+def numbers(form: Form) -> None:
+    """How it is drawn, in pairs."""
+    with ui.element("div").classes("pair"):
+        number(form, "steps", 1, 1000)
+        number(form, "batch_size", 1, 64)
+        choice(form, "sampler", {None: say("automatic"), **{each.label: each.label for each in SAMPLERS}})
+        choice(form, "scheduler", {None: say("automatic"), **{each.label: each.label for each in SCHEDULERS}})
+        number(form, "cfg_scale", 0, 100, step=0.5, hint=say("cfg_hint"))
+        number(form, "seed", 0, 2**53, hint=say("seed_hint"))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sfumato.errors import RequestError
 from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.server.ui.words import say
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Width and height of the three shapes, as multiples of the model's own side.
 SHAPES: Mapping[str, tuple[float, float]] = {
@@ -17,9 +22,21 @@ SHAPES: Mapping[str, tuple[float, float]] = {
 STEP = 64
 
 
+def number(name: str, value: float | None) -> float:
+    """A number of the page. Raises RequestError: it is missing."""
+    if value is None:
+        raise RequestError(say("empty", name=say(name)))
+    return float(value)
+
+
+def whole(name: str, value: float | None) -> int:
+    """A whole number of the page, which gives 5.0. Raises RequestError: it is missing."""
+    return int(number(name, value))
+
+
 @dataclass(kw_only=True)
 class Form:
-    """The fields of the page that creates. ``None`` means "not given", as in the request."""
+    """The fields that all pages have which draw. ``None`` means "not given", as in the request."""
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -34,13 +51,13 @@ class Form:
     batch_size: int = 1
 
     def request(self) -> Txt2ImgRequest:
-        """The request that these fields ask for.
+        """The request that these fields ask for. Raises RequestError: a number is missing.
 
         >>> Form(prompt="a cat", steps=7).request().steps
         7
         """
-        given = {name: value for name, value in asdict(self).items() if name != "model"}
-        given |= {name: int(given[name]) for name in ("width", "height", "steps", "batch_size")}
+        given = {each.name: getattr(self, each.name) for each in fields(Form) if each.name != "model"}
+        given |= {name: whole(name, given[name]) for name in ("width", "height", "steps", "batch_size")}
         given["seed"] = None if self.seed is None else int(self.seed)
         return Txt2ImgRequest(**given)
 
@@ -48,7 +65,7 @@ class Form:
         """Fill in how a picture was made, so that the same one comes again; what is not known stays."""
         self.batch_size = 1
         for field in fields(self):
-            if field.name not in ("batch_size", "model") and (value := getattr(made, field.name)) is not None:
+            if field.name not in ("batch_size", "model") and (value := getattr(made, field.name, None)) is not None:
                 setattr(self, field.name, value)
 
     def swap(self) -> None:
@@ -69,7 +86,7 @@ class Form:
         return asdict(self)
 
     @classmethod
-    def of(cls, state: Mapping[str, Any] | None) -> Form:
+    def of(cls, state: Mapping[str, Any] | None) -> Self:
         """The form of an earlier visit; fields that it does not know are left at their defaults.
 
         >>> Form.of({"prompt": "a cat", "gone": 1}).prompt

@@ -13,6 +13,7 @@ from sfumato.server.ui.words import say
 #: Address and icon of each page, by the key of its name.
 PAGES = {
     "create": ("/", "brush"),
+    "edit": ("/edit", "format_paint"),
     "gallery": ("/gallery", "photo_library"),
     "queue": ("/queue", "format_list_numbered"),
     "models": ("/models", "inventory_2"),

@@ -94,6 +94,8 @@ class GalleryPage:
         ui.button(say(favourite), on_click=lambda: self._mark(entry)).props("flat no-caps").mark("favourite")
         if entry.facts.infotext:
             ui.button(say("again"), on_click=lambda: self._use(entry)).props("flat no-caps").mark("again")
+        edit = f"/edit?picture={entry.id}"
+        ui.button(say("to_edit"), on_click=lambda: ui.navigate.to(edit)).props("flat no-caps").mark("to_edit")
         ui.button(say("download"), on_click=lambda: ui.download.from_url(full_url(entry))).props("flat no-caps")
         ui.button(say("trash"), on_click=lambda: self._trash(entry)).props("flat no-caps").mark("trash")
         ui.button(say("close"), on_click=self._dialog.close).props("flat no-caps").mark("close")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import nicegui
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from nicegui import ui
 
 from sfumato.server.ui import facts
 from sfumato.server.ui.create import CreatePage
 from sfumato.server.ui.desk import Desk
+from sfumato.server.ui.edit import EditPage, arrive
 from sfumato.server.ui.gallery_page import GalleryPage
 from sfumato.server.ui.queue_page import QueuePage
+from sfumato.server.ui.tray import Tray, routes
 from sfumato.server.ui.words import say
 
 
@@ -25,6 +27,13 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
     """
     nicegui.app.storage.path = folder
     ui.page("/")(lambda: CreatePage(desk) and None)
+    tray = Tray(folder / "pictures", desk.services.limits)
+    app.include_router(routes(tray))
+
+    def edit(job: str = "", index: int = 0, picture: str = "") -> Response | None:
+        return arrive(desk, tray, job, index, picture) if job or picture else EditPage(desk, tray) and None
+
+    ui.page("/edit")(edit)
     ui.page("/gallery")(lambda: GalleryPage(desk.services.gallery) and None)
     ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
     ui.page("/models")(lambda: facts.models_page(desk))

@@ -24,3 +24,8 @@ def thumbnail_url(entry: Entry) -> str:
 def full_url(entry: Entry) -> str:
     """Where the gallery's picture is."""
     return f"/api/v1/gallery/{entry.id}/file"
+
+
+def edit_url(job: Job, index: int) -> str:
+    """The page that edits, with the picture of a done job."""
+    return f"/edit?job={job.id}&index={index}"

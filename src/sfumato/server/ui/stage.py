@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from nicegui import ui
 
@@ -11,7 +12,7 @@ from sfumato.errors import JobStateError, UnknownJobError
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Job
-from sfumato.server.ui.form import Form
+from sfumato.server.ui.compare import Before, Compare
 from sfumato.server.ui.pictures import picture_url, preview_url
 from sfumato.server.ui.words import say
 
@@ -20,25 +21,42 @@ REMEMBERED = 24
 
 
 class Stage:
-    """Shows one job as it is now. ``use`` gets the form that makes a picture again."""
+    """Shows one job as it is now.
 
-    def __init__(self, queue: JobQueue, use: Callable[[Form], None]) -> None:
-        self._queue, self._use = queue, use
+    ``actions`` are what else can be done with a picture that is shown: a key of the catalogue, and what gets the job
+    and the picture's place in it. With ``before``, a job's picture is shown over what it was made from.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        actions: Mapping[str, Callable[[Job, int], object]],
+        before: Callable[[Job], Before | None] = lambda job: None,
+    ) -> None:
+        self._queue, self._before = queue, before
         self.jobs: list[str] = []
         self._done: dict[str, Job] = {}
         self._shown: tuple[str, int] | None = None
         self._seen: object = None
         with ui.element("div").classes("stage").props('aria-live="polite"'):
             self._picture = ui.html("", sanitize=False)
+            self._compare = Compare()
             self._line = ui.label(say("nothing_yet")).classes("faint").mark("stage-line")
             self._bar = ui.linear_progress(0, show_value=False).props(f'aria-label="{say("generate")}"')
-            with ui.row():
+            with ui.row().classes("acts"):
                 self._stop = (
                     ui.button(say("interrupt"), on_click=self.interrupt).props("flat no-caps").mark("interrupt")
                 )
-                self._again = ui.button(say("again"), on_click=self._fill).props("flat no-caps").mark("again")
-                self._save = ui.button(say("download"), on_click=self._download).props("flat no-caps").mark("download")
+                self._acts = [self._button(key, act) for key, act in actions.items()]
+                self._acts.append(self._button("download", self._download))
         self._strip = ui.element("div").classes("strip").props(f'role="group" aria-label="{say("results")}"')
+
+    def _button(self, key: str, act: Callable[[Job, int], object]) -> ui.button:
+        def run() -> object:
+            job = self._get(self._shown[0]) if self._shown else None
+            return act(job, self._shown[1]) if self._shown and job is not None and job.pictures else None
+
+        return ui.button(say(key), on_click=run).props("flat no-caps").mark(key)
 
     def resume(self, jobs: list[str]) -> None:
         """Show what an earlier visit left, as it is by now."""
@@ -66,8 +84,11 @@ class Stage:
 
     def _draw(self, job: Job | None) -> None:
         done = job is not None and job.state is State.DONE
-        self._again.set_visibility(done)
-        self._save.set_visibility(done)
+        for act in self._acts:
+            act.set_visibility(done)
+        before = self._before(job) if job is not None and done else None
+        self._compare.set_visibility(before is not None)
+        self._picture.set_visibility(before is None)
         self._stop.set_visibility(job is not None and not job.state.ended)
         self._bar.set_visibility(job is not None and job.state is State.RUNNING)
         self._line.set_visibility(not done)
@@ -76,7 +97,10 @@ class Stage:
         self._line.classes(add="error" if job.state is State.FAILED else "", remove="error")
         self._line.set_text(self._describe(job))
         self._bar.set_value(job.progress.step / max(1, job.progress.steps))
-        self._picture.set_content(self._image(job))
+        if before is not None and self._shown is not None:
+            self._compare.show(before, picture_url(job, self._shown[1]))
+        else:
+            self._picture.set_content(self._image(job))
 
     def _image(self, job: Job) -> str:
         if job.state is State.DONE and self._shown is not None:
@@ -118,20 +142,11 @@ class Stage:
                 self._queue.cancel(job.id)
             self.refresh()
 
-    def _fill(self) -> None:
-        job = self._get(self._shown[0]) if self._shown else None
-        if job is not None and self._shown is not None and job.pictures:
-            form = Form(model=job.model)
-            form.take(job.pictures[self._shown[1]].info)
-            self._use(form)
-
-    def _download(self) -> None:
-        job = self._get(self._shown[0]) if self._shown else None
-        if job is not None and self._shown is not None:
-            ui.download.from_url(picture_url(job, self._shown[1]), job.pictures[self._shown[1]].path.name)
+    def _download(self, job: Job, index: int) -> None:
+        ui.download.from_url(picture_url(job, index), job.pictures[index].path.name)
 
     def _get(self, id: str) -> Job | None:
-        """The job as it is now; one that is done stays as it is, so it is read once."""
+        """The job as it is now; one that is done stays as it is, so it is read once, and kept without its request."""
         if id not in self._done:
             try:
                 job = self._queue.get(id)
@@ -139,5 +154,5 @@ class Stage:
                 return None
             if job.state is not State.DONE:
                 return job
-            self._done[id] = job
+            self._done[id] = replace(job, request=None)
         return self._done[id]

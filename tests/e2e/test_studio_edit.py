@@ -1,0 +1,144 @@
+"""The page that edits, as a person uses it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from browsing import MARKS, browser, fill, generate, page, served
+from playwright.sync_api import Locator, Page, expect
+
+pytestmark = MARKS
+__all__ = ["browser", "page"]  # fixtures
+
+NONE, SOME = "With nothing painted the whole picture is.", "Only what is painted is drawn anew."
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """One server for all of these tests: its address and folder. Each test is a visitor of its own."""
+    folder = tmp_path_factory.mktemp("studio")
+    with served(folder) as (address, _):
+        yield address, folder
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    image = Image.new("RGB", (96, 64), "navy")
+    ImageDraw.Draw(image).ellipse((30, 14, 66, 50), fill="red")
+    path = tmp_path / "<img src=x onerror=document.title='broken'>.png"
+    image.save(path)
+    return path
+
+
+def _open(page: Page, address: str, picture: Path) -> Locator:
+    page.goto(f"{address}/edit")
+    page.locator(".drop input").set_input_files(picture)
+    canvas = page.locator(".view canvas")
+    expect(canvas).to_be_visible()
+    expect(page.get_by_text(NONE)).to_be_visible()
+    return canvas
+
+
+def _paint(page: Page, canvas: Locator) -> None:
+    """A stroke through the middle of the view."""
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 50, y)
+    page.mouse.down()
+    page.mouse.move(x + 50, y, steps=5)
+    page.mouse.up()
+
+
+def _wait_for_mask(folder: Path, spots: dict[tuple[int, int], int]) -> Image.Image:
+    """The newest mask that came to the server, once it has these grey levels at these places."""
+    for _ in range(100):
+        files = sorted(folder.rglob("pages/pictures/*.png"), key=lambda path: path.stat().st_mtime_ns)
+        with Image.open(files[-1]) as image:
+            mask = image.convert("L")
+        if {spot: mask.getpixel(spot) for spot in spots} == spots:
+            return mask
+        time.sleep(0.1)
+    pytest.fail(f"no mask with {spots} came")
+
+
+def test_a_picture_is_drawn_anew_and_shown_over_the_old_one(
+    studio: tuple[str, Path], page: Page, picture: Path
+) -> None:
+    address, _ = studio
+    _open(page, address, picture)
+    expect(page.get_by_label("Width", exact=True)).to_have_value("128")
+    expect(page.get_by_label("Height", exact=True)).to_have_value("64")
+    fill(page, "a red apple", 3)
+    generate(page)
+    after = page.locator(".compare img.after")
+    expect(after).to_have_js_property("naturalWidth", 64, timeout=120_000)
+    expect(page.locator(".compare img.before")).to_have_js_property("naturalWidth", 96)
+    line = page.get_by_role("slider", name="How much of the picture before")
+    line.focus()
+    page.keyboard.press("End")
+    expect(line).to_have_value("100")
+    page.get_by_role("button", name="Work on this").click()
+    expect(page.get_by_label("Width", exact=True)).to_have_value("64")
+    page.reload()
+    expect(page.locator(".compare img.after")).to_be_visible()
+    assert page.title() == "Edit · Sfumato"
+
+
+def test_strokes_become_a_mask_of_the_pictures_own_size(studio: tuple[str, Path], page: Page, picture: Path) -> None:
+    address, folder = studio
+    canvas = _open(page, address, picture)
+    _paint(page, canvas)
+    expect(page.get_by_text(SOME)).to_be_visible()
+    assert _wait_for_mask(folder, {(48, 32): 255, (2, 2): 0}).size == (96, 64)
+    page.keyboard.press("Control+z")
+    expect(page.get_by_text(NONE)).to_be_visible()
+    page.keyboard.press("Control+y")
+    expect(page.get_by_text(SOME)).to_be_visible()
+    page.get_by_role("button", name="Invert").click()
+    _wait_for_mask(folder, {(48, 32): 0, (2, 2): 255})
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_text(NONE)).to_be_visible()
+
+
+def test_the_mask_is_painted_with_the_keyboard_alone(studio: tuple[str, Path], page: Page, picture: Path) -> None:
+    address, _ = studio
+    _open(page, address, picture)
+    page.get_by_role("application").focus()
+    page.keyboard.press("]")
+    page.keyboard.press("Enter")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(SOME)).to_be_visible()
+    page.reload()
+    expect(page.get_by_text(SOME)).to_be_visible()
+
+
+def test_what_is_no_picture_is_told_where_it_was_dropped(studio: tuple[str, Path], tmp_path: Path, page: Page) -> None:
+    wrong = tmp_path / "wrong.png"
+    wrong.write_bytes(b"<script>alert(1)</script>")
+    address, _ = studio
+    page.goto(f"{address}/edit")
+    page.locator(".drop input").set_input_files(wrong)
+    expect(page.get_by_text("Invalid encoded image")).to_be_visible()
+    generate(page)
+    expect(page.get_by_text("There is no picture to work from")).to_be_visible()
+
+
+def test_a_picture_that_was_created_goes_to_be_edited(studio: tuple[str, Path], page: Page) -> None:
+    address, _ = studio
+    page.goto(address)
+    fill(page, "a red apple", 2)
+    generate(page)
+    page.get_by_role("button", name="Edit", exact=True).click(timeout=120_000)
+    expect(page.locator(".view canvas")).to_be_visible()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red apple")
+    expect(page.get_by_label("Width", exact=True)).to_have_value("64")

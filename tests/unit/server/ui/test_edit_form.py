@@ -1,0 +1,47 @@
+"""What is filled in on the page that edits becomes a request with a picture and a mask."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from sfumato.errors import RequestError
+from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask
+from sfumato.server.ui.compare import FITS
+from sfumato.server.ui.edit import FILL_WORDS, RESIZE_WORDS
+from sfumato.server.ui.edit_form import EditForm
+
+PICTURE, MASK = Image.new("RGB", (8, 8)), Image.new("L", (8, 8), 255)
+
+
+def test_every_choice_has_words():
+    assert set(RESIZE_WORDS) == set(FITS) == set(RESIZE_MODES)
+    assert set(FILL_WORDS) == set(MASK_FILLS)
+
+
+def test_without_a_mask_the_whole_picture_is_drawn():
+    request = EditForm(prompt="a cat", denoising_strength=0.0, resize_mode="fill").edit(PICTURE, None)
+    assert request.prompt == "a cat"
+    assert request.init == InitImage(picture=PICTURE, denoising_strength=0.0, resize_mode="fill")
+
+
+def test_a_mask_comes_with_its_options():
+    form = EditForm(mask_blur=0, mask_fill="fill", only_masked=True, padding=16.0)  # type: ignore[arg-type]
+    init = form.edit(PICTURE, MASK).init
+    assert init is not None
+    assert init.mask == Mask(picture=MASK, blur=0.0, fill="fill", only_masked=True, padding=16)
+
+
+@pytest.mark.parametrize(("name", "words"), [("steps", "Steps"), ("denoising_strength", "Strength")])
+def test_an_empty_number_is_told_by_the_name_on_the_page(name, words):
+    with pytest.raises(RequestError, match=f"{words} is empty"):
+        EditForm(**{name: None}).edit(PICTURE, None)
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"), [((512, 512), (512, 512)), ((500, 300), (512, 320)), ((4000, 10), (1024, 64))]
+)
+def test_a_pictures_size_is_taken_in_steps_that_models_draw(size, fitted):
+    form = EditForm()
+    form.fit(size, 1024)
+    assert (form.width, form.height) == fitted
