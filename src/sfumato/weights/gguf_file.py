@@ -89,7 +89,8 @@ class GgufSource(NamedTensors):
         kind = self._known(name).kind
         if kind.name not in HELD:
             return self.get(name)
-        data = torch.from_numpy(self._bytes(name)).view(-1, GGML_QUANT_SIZES[kind][1])
+        # Shaped before it is a tensor: a tensor's view holds the mapping also when its own data is replaced.
+        data = torch.from_numpy(self._bytes(name).reshape(-1, GGML_QUANT_SIZES[kind][1]))
         return Blocks(data, kind.name, torch.Size(self._shapes[name]))
 
     def _bytes(self, name: str) -> np.ndarray:

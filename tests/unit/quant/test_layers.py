@@ -22,6 +22,7 @@ from sfumato.runtime.adapted import Attachment, layers
 from sfumato.runtime.changes import Branch
 from sfumato.runtime.feed_forward import use_tiled_feed_forward
 from sfumato.runtime.packed import PackedConv2d, can_pack, pack
+from sfumato.runtime.paging import Pages
 from sfumato.weights.blocks import HELD, Blocks
 from sfumato.weights.gguf_file import GgufSource
 
@@ -219,3 +220,20 @@ def test_parts_that_would_cut_blocks_are_refused():
     assert not blocks.can_split(2)
     with pytest.raises(ValueError, match="has no 2 equal parts"):
         blocks.chunk(2)
+
+
+def test_a_packed_network_that_is_paged_lets_go_of_its_file(model, tmp_path):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux lists mappings there")
+    networks = registry.load(model, torch.float32, torch.float32, CPU)
+
+    def mapped():
+        return sum(str(model) in line for line in maps.read_text().splitlines())
+
+    before = mapped()
+    pages = [Pages(network, tmp_path) for network in (networks.unet, networks.vae, networks.text_encoder)]
+
+    assert before > 0
+    assert mapped() == 0
+    assert len(pages) == 3
