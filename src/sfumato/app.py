@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from sfumato.request import ImageInfo
 from sfumato.runtime.plan import Ask, Outlook, outlook
 from sfumato.server.limits import Limits
 from sfumato.server.services import Defaults, Services
+from sfumato.server.trainings import Trainings
 from sfumato.server.ui.desk import Desk
 
 if TYPE_CHECKING:
@@ -106,8 +107,14 @@ def running_jobs(settings: Settings, ray: str | None = None) -> Iterator[Jobs]:
 
 
 @contextlib.contextmanager
-def open_services(loaded: Loaded, jobs: Jobs, limits: Limits) -> Iterator[Services]:
-    """What the server's routes call; the gallery is looked through beside them."""
+def open_services(
+    loaded: Loaded, jobs: Jobs, limits: Limits, train_dirs: Sequence[Path] | None = ()
+) -> Iterator[Services]:
+    """What the server's routes call; the gallery is looked through beside them.
+
+    Args:
+        train_dirs: folders that training may read pictures from; None for any.
+    """
     from sfumato.families import models_folder
 
     settings = loaded.settings
@@ -131,7 +138,23 @@ def open_services(loaded: Loaded, jobs: Jobs, limits: Limits) -> Iterator[Servic
             settings=loaded.rows(),
             pids=lambda: [each.pid for each in jobs.crew.workers() if each.pid is not None],
             limits=limits,
+            trainings=_trainings(loaded, train_dirs),
         )
+
+
+#: Settings that a training run needs as the server has them.
+_FOR_TRAINING = ("model.type", "models_dir", "output.dir", "device", "threads")
+
+
+def _trainings(loaded: Loaded, train_dirs: Sequence[Path] | None) -> Trainings:
+    rows, settings = loaded.rows(), loaded.settings
+    given = {key: "null" if rows[key][0] is None else str(rows[key][0]) for key in _FOR_TRAINING}
+    return Trainings(
+        folder=Path(settings.output.dir).absolute() / "training",
+        uploads=Path(settings.jobs.dir).absolute() / "uploads",
+        allowed=train_dirs,
+        environment={f"SFUMATO_{key.upper().replace('.', '__')}": value for key, value in given.items()},
+    )
 
 
 def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask) -> Outlook:

@@ -156,12 +156,13 @@ def webui(
     memory: flags.Memory = None,
     outdir: flags.Outdir = None,
     threads: flags.Threads = None,
+    train_dir: flags.TrainDir = None,
     ray: flags.Ray = None,
     config: flags.Config = None,
     api: flags.Api = False,
 ) -> None:
     """Serve the web studio and the HTTP API on this computer."""
-    given = {**locals(), "host_name": host_name or []}
+    given = {**locals(), "host_name": host_name or [], "train_dir": train_dir or []}
     del given["api"]
     from sfumato.cli.webui import WebuiFlags, run
 

@@ -67,6 +67,9 @@ CorsOrigins = Annotated[
 ]
 TlsKey = Annotated[Path | None, Option("--tls_keyfile", metavar="FILE", help="The key for https.")]
 TlsCertificate = Annotated[Path | None, Option("--tls_certfile", metavar="FILE", help="The certificate for https.")]
+TrainDir = Annotated[
+    list[Path] | None, Option("--train_dir", metavar="FOLDER", help="A folder whose pictures the Train page may read.")
+]
 Api = Annotated[bool, Option("--api", help="The API is always on; taken for the sake of old scripts.")]
 ModelPath = Annotated[Path, Option("--model_path", metavar="PATH", help="The model: a file of any kind, or a folder.")]
 OutputPath = Annotated[Path, Option("--output_path", metavar="FILE", help="Where the new file goes.")]

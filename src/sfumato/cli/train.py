@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
 import re
 import sys
@@ -41,18 +43,32 @@ def run(flags: TrainFlags) -> None:
         raise RequestError(f"--data_dir {flags.data_dir}: there is no such folder.")
     prepared = _prepare(flags, settings)
     if prepared.accelerator.is_main_process:
-        _say(describe(prepared))
-    if flags.plan:
-        return
-    with progress(prepared) as (on_step, on_picture):
+        facts = plan(prepared)
+        _say(describe(facts))
+        if flags.plan and flags.json:
+            typer.echo(json.dumps(facts))
+    if not flags.plan:
+        _train(flags, prepared)
+
+
+def _train(flags: TrainFlags, prepared: Run) -> None:
+    from sfumato.training import status
+    from sfumato.training.run import find_state
+    from sfumato.training.state import States
+
+    main, places = prepared.accelerator.is_main_process, prepared.places
+    find_state(States(places.run), flags.resume)  # another run's folder is left as it is
+    recorded = status.recorded(places.run, prepared.steps) if main else contextlib.nullcontext(lambda *told: None)
+    with recorded as tell, progress(prepared) as (on_step, on_picture):
         finished = prepared.start(flags.resume, on_step, on_picture)
-    if not prepared.accelerator.is_main_process:
+        tell("stopped" if finished.output is None else "done", str(finished.output or ""))
+    if not main:
         return
     if finished.output is None:
         _say(f"Stopped at step {finished.step} of {finished.steps}; go on with --resume latest.")
         raise typer.Exit(INTERRUPTED)
     _say(_how_to_use(flags, finished.output))
-    typer.echo(str(finished.output))
+    typer.echo(json.dumps(dataclasses.asdict(finished), default=str) if flags.json else str(finished.output))
 
 
 def to_settings(flags: TrainFlags) -> TrainSettings:
@@ -86,30 +102,54 @@ def _prepare(flags: TrainFlags, settings: TrainSettings) -> Run:
     return Run(settings, places, loaded.device, loaded.threads)
 
 
-def describe(run: Run) -> str:
-    """What was found and what the run will take, for people."""
+def plan(run: Run) -> dict[str, Any]:
+    """What was found and what the run will take: bytes, seconds (samples not counted), sizes in pixels."""
     data, settings, forecast = run.dataset, run.settings, run.forecast()
     own = data.own
-    repeats, remembered = sum(item.repeats for item in own), len(data.items) - len(own)
-    trained = sum(p.numel() for p in run.trainee.trained().values())
-    computes = run.mixed.replace("no", "float32")
     sizes: dict[tuple[int, int], int] = {}
     for size in run.batches.sizes:
         sizes[size] = sizes.get(size, 0) + 1
+    return {
+        "data_dir": str(settings.data.data_dir),
+        "layout": data.layout,
+        "pictures": len(own),
+        "shown": sum(item.repeats for item in own),
+        "remembered": len(data.items) - len(own),
+        "sizes": [{"width": w, "height": h, "pictures": n} for (w, h), n in sorted(sizes.items(), key=lambda s: -s[1])],
+        "captions": list(dict.fromkeys(item.caption for item in own)),
+        "base": str(run.places.base),
+        "base_hash": run.base_hash,
+        "precision": run.mixed.replace("no", "float32"),
+        "device": str(run.accelerator.device),
+        "method": settings.what.method,
+        "numbers": sum(p.numel() for p in run.trainee.trained().values()),
+        "steps": run.steps,
+        "batch": run.batches.order.batch,
+        "seconds": forecast.seconds,
+        "memory_bytes": forecast.memory_bytes,
+        "output": str(run.places.output),
+        "skipped": [{"path": str(path), "reason": why} for path, why in data.skipped],
+        "notes": list(data.notes),
+    }
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """A :func:`plan` for people."""
+    found, shown, remembered = facts["pictures"], facts["shown"], facts["remembered"]
     lines = [
-        f"Data      {settings.data.data_dir}: {len(own)} pictures ({data.layout})"
-        + (f", each epoch shows {repeats}" if repeats != len(own) else "")
+        f"Data      {facts['data_dir']}: {found} pictures ({facts['layout']})"
+        + (f", each epoch shows {shown}" if shown != found else "")
         + (f"; and {remembered} that the base draws, so as not to forget" if remembered else ""),
-        "Sizes     " + ", ".join(f"{w}x{h}: {n}" for (w, h), n in sorted(sizes.items(), key=lambda s: -s[1])),
-        "Captions  " + "; ".join(f"{caption!r}" for caption in list(dict.fromkeys(i.caption for i in own))[:3]),
-        f"Base      {run.places.base} ({run.base_hash}), {computes} on {run.accelerator.device}",
-        f"Trains    {settings.what.method}: {trained / 1e6:.2f} M numbers",
-        f"Steps     {run.steps} of {run.batches.order.batch} pictures",
-        f"Forecast  about {_minutes(forecast.seconds)} and {forecast.memory_bytes / 1e9:.1f} GB, samples not counted",
-        f"Result    {run.places.output}",
+        "Sizes     " + ", ".join(f"{each['width']}x{each['height']}: {each['pictures']}" for each in facts["sizes"]),
+        "Captions  " + "; ".join(f"{caption!r}" for caption in facts["captions"][:3]),
+        f"Base      {facts['base']} ({facts['base_hash']}), {facts['precision']} on {facts['device']}",
+        f"Trains    {facts['method']}: {facts['numbers'] / 1e6:.2f} M numbers",
+        f"Steps     {facts['steps']} of {facts['batch']} pictures",
+        f"Forecast  about {_minutes(facts['seconds'])} and {facts['memory_bytes'] / 1e9:.1f} GB, samples not counted",
+        f"Result    {facts['output']}",
     ]
-    lines += [f"Skipped   {path}: {why}" for path, why in data.skipped]
-    return "\n".join([*lines, *(f"Note      {note}" for note in data.notes)])
+    lines += [f"Skipped   {each['path']}: {each['reason']}" for each in facts["skipped"]]
+    return "\n".join([*lines, *(f"Note      {note}" for note in facts["notes"])])
 
 
 def _minutes(seconds: float) -> str:

@@ -194,6 +194,7 @@ class TrainFlags:
         Option("--resume", "--resume_from_checkpoint", metavar="WHERE", help="latest, or a state file."),
     ] = None
     plan: Annotated[bool, Option("--plan", help="Say what was found and what it will take, and stop.")] = False
+    json: flags.Json = False
     model: flags.Model = None
     ckpt: flags.Ckpt = None
     config: flags.Config = None

@@ -49,12 +49,17 @@ class WebuiFlags:
     memory: str | None
     outdir: Path | None
     threads: int | None
+    train_dir: list[Path]
     ray: str | None
     config: Path | None
 
     def settings(self) -> dict[str, str]:
         """Dotted keys and values of the settings that flags go before."""
         return {key: str(value) for name, key in SETTINGS.items() if (value := getattr(self, name)) is not None}
+
+    def train_dirs(self) -> list[Path] | None:
+        """Folders that training may read: those given; else any (None) for this computer alone, none for others."""
+        return self.train_dir if self.train_dir or self.listen else None
 
 
 def run(flags: WebuiFlags) -> None:
@@ -79,7 +84,10 @@ def run(flags: WebuiFlags) -> None:
             credentials=() if flags.api_auth is None else read_credentials(flags.api_auth),
             origins=tuple(filter(None, (flags.cors_allow_origins or "").split(","))),
         )
-        with running_jobs(loaded.settings, flags.ray) as jobs, open_services(loaded, jobs, Limits()) as services:
+        with (
+            running_jobs(loaded.settings, flags.ray) as jobs,
+            open_services(loaded, jobs, Limits(), flags.train_dirs()) as services,
+        ):
             url = _url(flags, address, listener.getsockname()[1])
             desk = open_desk(loaded.settings, services, url)
             app = application.create(services, access, desk, Path(loaded.settings.jobs.dir))
@@ -104,6 +112,9 @@ def check(flags: WebuiFlags) -> None:
         path = getattr(flags, name)
         if path is not None and not path.is_file():
             raise RequestError(f"--{name} {path}: there is no such file.")
+    for folder in flags.train_dir:
+        if not folder.is_dir():
+            raise RequestError(f"--train_dir {folder}: there is no such folder.")
     for origin in filter(None, (flags.cors_allow_origins or "").split(",")):
         if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
             raise RequestError(f"--cors_allow_origins {origin}: give addresses such as https://example.org.")

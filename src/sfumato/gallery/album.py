@@ -22,6 +22,8 @@ from sfumato.runtime.atomic import write_whole
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 #: Our own folder in that of the pictures; what begins with a dot is not looked through.
 HOME = ".sfumato"
+#: A folder with such a file in it is not looked through either; runs of training put one into theirs.
+NO_MEDIA = ".nomedia"
 THUMBNAIL_SIDE = 256
 
 
@@ -245,6 +247,9 @@ class Gallery:
 
     def _files(self) -> Iterator[Path]:
         for where, inside, names in os.walk(self.folder):
+            if NO_MEDIA in names:
+                inside.clear()
+                continue
             inside[:] = sorted(name for name in inside if not name.startswith("."))
             for name in sorted(names):
                 path = Path(where, name)

@@ -15,6 +15,7 @@ from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
 from sfumato.runtime.plan import Ask, Outlook
 from sfumato.server.limits import Limits
+from sfumato.server.trainings import Trainings
 
 _ENDINGS = (".safetensors", ".ckpt", ".gguf")
 
@@ -59,6 +60,7 @@ class Services:
         outlook: whether a model can draw a picture in the memory that there is; nothing is loaded for it.
         settings: dotted keys to value and origin.
         pids: process numbers of the workers, for their memory.
+        trainings: None where nothing is trained.
     """
 
     queue: JobQueue
@@ -73,6 +75,7 @@ class Services:
     pids: Callable[[], Sequence[int]] = tuple
     limits: Limits = field(default_factory=Limits)
     choice: Choice = field(default_factory=Choice)
+    trainings: Trainings | None = None
 
     @property
     def model(self) -> str:

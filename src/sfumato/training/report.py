@@ -7,13 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
 from sfumato.errors import OutputError, RequestError
 from sfumato.runtime.atomic import write_whole
-from sfumato.training.loop import TrainStep
+
+if TYPE_CHECKING:
+    from sfumato.training.loop import TrainStep
 
 #: Steps that one point of the smoothed loss averages over, as a share of all.
 SMOOTHING = 0.05

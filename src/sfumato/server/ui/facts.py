@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from nicegui import ui
 
 from sfumato.families.models_folder import size_of
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.frame import frame
+from sfumato.server.ui.tables import table
 from sfumato.server.ui.words import say
 
 
@@ -19,7 +18,7 @@ def models_page(desk: Desk) -> None:
         (name, "folder" if path.is_dir() else "file", f"{size_of(path) / 1e6:,.0f} MB") for name, path in models.items()
     ]
     with frame("models"):
-        _table(("name", "kind", "size"), rows)
+        table(("name", "kind", "size"), rows)
         if len(models) == 1:
             ui.label(say("models_none")).classes("faint")
         ui.label(say("models_where", folder=desk.models_folder)).classes("faint")
@@ -30,7 +29,7 @@ def settings_page(desk: Desk) -> None:
     settings = desk.services.settings.items()
     with frame("settings"):
         ui.label(say("settings_where")).classes("faint")
-        _table(
+        table(
             ("setting", "value", "from"),
             [(key, str(value), origin) for key, (value, origin) in settings],
         )
@@ -41,17 +40,4 @@ def settings_page(desk: Desk) -> None:
             "writes": str(desk.output_folder),
             "outbound": say("none"),
         }
-        _table(("setting", "value"), [(say(key), value) for key, value in facts.items()])
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with ui.element("table").classes("plain"):
-        with ui.element("thead"), ui.element("tr"):
-            for head in heads:
-                ui.element("th").props('scope="col"').add_slot("default", say(head))
-        with ui.element("tbody"):
-            for row in rows:
-                with ui.element("tr"):
-                    for cell in row:
-                        with ui.element("td"):
-                            ui.label(cell)
+        table(("setting", "value"), [(say(key), value) for key, value in facts.items()])

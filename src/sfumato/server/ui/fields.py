@@ -33,12 +33,13 @@ def prompt(form: Form, name: str, count_tokens: Callable[[str], tuple[int, int]]
     area.on_value_change(tell)
 
 
-def number(form: Form, name: str, low: float, high: float, *, step: float = 1, hint: str = "") -> None:
+def number(form: object, name: str, low: float, high: float, *, step: float = 1, hint: str = "") -> ui.number:
     """A number; empty is None where the form allows it."""
     field = ui.number(say(name), min=low, max=high, step=step, placeholder=hint).bind_value(form, name).mark(name)
     field.props("outlined dense").classes("w-full")
     if hint:
         field.props("clearable").tooltip(hint)
+    return field
 
 
 def share(form: Form, name: str, hint: str) -> None:
@@ -51,7 +52,7 @@ def share(form: Form, name: str, hint: str) -> None:
         ui.label(hint).classes("faint")
 
 
-def choice(form: Form, name: str, options: Mapping[str | None, str]) -> None:
+def choice(form: object, name: str, options: Mapping[str | None, str]) -> None:
     """One of several; the key None stands for what the settings say."""
     words = {"" if key is None else key: text for key, text in options.items()}
 

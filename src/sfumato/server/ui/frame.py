@@ -16,6 +16,7 @@ PAGES = {
     "edit": ("/edit", "format_paint"),
     "gallery": ("/gallery", "photo_library"),
     "queue": ("/queue", "format_list_numbered"),
+    "train": ("/train", "school"),
     "models": ("/models", "inventory_2"),
     "settings": ("/settings", "tune"),
 }

@@ -14,6 +14,7 @@ from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit import EditPage, arrive
 from sfumato.server.ui.gallery_page import GalleryPage
 from sfumato.server.ui.queue_page import QueuePage
+from sfumato.server.ui.train_page import TrainPage
 from sfumato.server.ui.tray import Tray, routes
 from sfumato.server.ui.words import say
 
@@ -36,6 +37,8 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
     ui.page("/edit")(edit)
     ui.page("/gallery")(lambda: GalleryPage(desk.services.gallery) and None)
     ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
+    if (trainings := desk.services.trainings) is not None:
+        ui.page("/train")(lambda: TrainPage(desk, trainings) and None)
     ui.page("/models")(lambda: facts.models_page(desk))
     ui.page("/settings")(lambda: facts.settings_page(desk))
     ui.run_with(app, title=say("title"), storage_secret=secret, tailwind=False, show_welcome_message=False)
