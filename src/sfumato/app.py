@@ -201,13 +201,14 @@ def _workers(
 def open_desk(settings: Settings, services: Services, url: str) -> Desk:
     """What the pages show and call; ``url`` is where they are."""
     from sfumato.families import models_folder, tokens
+    from sfumato.weights.packed_folder import as_folder
 
     folder = Path(settings.models_dir)
 
     @functools.cache
     def tokenizer() -> tokens.ClipTokenizer:
-        own = models_folder.find(settings.model.type, [folder]) / "tokenizer"
-        return tokens.from_folder(own) if own.is_dir() else tokens.clip()
+        home = as_folder(models_folder.find(settings.model.type, [folder]))
+        return tokens.from_folder(home / "tokenizer") if home is not None else tokens.clip()
 
     def count_tokens(text: str) -> tuple[int, int]:
         count = len(tokenizer().ids(text))

@@ -103,6 +103,7 @@ def quantize(
     rules: flags.Rules = None,
     dequantize: flags.Dequantize = False,
     force: flags.Force = False,
+    config: flags.Config = None,
 ) -> None:
     """Write a model in fewer bits, as a GGUF file that other programs read too."""
     given = {**locals(), "rules": rules or []}

@@ -71,7 +71,9 @@ TrainDir = Annotated[
     list[Path] | None, Option("--train_dir", metavar="FOLDER", help="A folder whose pictures the Train page may read.")
 ]
 Api = Annotated[bool, Option("--api", help="The API is always on; taken for the sake of old scripts.")]
-ModelPath = Annotated[Path, Option("--model_path", metavar="PATH", help="The model: a file of any kind, or a folder.")]
+ModelPath = Annotated[
+    Path, Option("--model_path", metavar="PATH", help="The model: its name, a file of any kind, or a folder.")
+]
 OutputPath = Annotated[Path, Option("--output_path", metavar="FILE", help="Where the new file goes.")]
 QuantType = Annotated[
     str, Option("--type", metavar="NAME", help="q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, f16 or bf16.")

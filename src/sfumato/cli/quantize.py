@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class QuantizeFlags:
     rules: list[str]
     dequantize: bool
     force: bool
+    config: Path | None = None
 
 
 #: What ComfyUI-GGUF calls the families; Stable Diffusion 2 has no name of its own there.
@@ -40,22 +42,23 @@ def run(flags: QuantizeFlags) -> None:
     Raises:
         SfumatoError: what can't be done; then nothing is written.
     """
+    from sfumato import config
     from sfumato.families import models_folder
     from sfumato.families.registry import family_of
     from sfumato.quant import rules
-    from sfumato.weights.source import open_any
+    from sfumato.weights.packed_folder import is_packed_folder, open_whole
 
     if flags.layout not in rules.LAYOUTS:
         raise RequestError(f"--layout {flags.layout!r} is unknown; choose {' or '.join(rules.LAYOUTS)}.")
     wish, given = rules.type_of("--type", flags.type), rules.parse_rules(flags.rules)
-    if not flags.model_path.exists():
-        raise RequestError(f"--model_path {flags.model_path}: there is no such file or folder.")
+    settings = config.load(flags.config, os.environ, {}).settings
+    model_path = models_folder.find(flags.model_path, [Path(settings.models_dir)])
     if flags.output_path.exists() and not flags.force:
         raise RequestError(f"--output_path {flags.output_path} is there already; --force writes over it.")
     ending = ".safetensors" if flags.dequantize else ".gguf"
     if flags.output_path.suffix != ending:
         raise RequestError(f"--output_path {flags.output_path} must end in {ending}.")
-    source = open_any(flags.model_path)
+    source = open_whole(model_path)
     names = {name: name for name in source if not _left_out(name)}
     if flags.dequantize:
         from sfumato.quant.plain import write_plain
@@ -66,9 +69,10 @@ def run(flags: QuantizeFlags) -> None:
     from sfumato.quant.convert import convert
 
     with _bar() as on_tensor:
-        architecture = ARCHITECTURES.get(family_of(source.header), "sd1")
+        packed = is_packed_folder(source.header)
+        architecture = "diffusers" if packed else ARCHITECTURES.get(family_of(source.header), "sd1")
         report = convert(source, names, flags.output_path, wish, flags.layout, architecture, given, on_tensor)
-    typer.echo("\n".join(describe(report, flags, models_folder.size_of(flags.model_path))), err=True)
+    typer.echo("\n".join(describe(report, flags, models_folder.size_of(model_path))), err=True)
     typer.echo(str(flags.output_path))
 
 

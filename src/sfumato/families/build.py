@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from sfumato.families.sized import WordsAndSize
 from sfumato.quant import layers
 from sfumato.quant.unpack import unpack
 from sfumato.weights.blocks import AnyStored, Blocks, Stored
+from sfumato.weights.packed_folder import Folder
 
 #: Options of a UNet that need more input than latents, a time and words, and the values that do not.
 _PLAIN: Mapping[str, tuple[str | None, ...]] = {
@@ -33,7 +33,7 @@ PROJECTION = "text_projection.weight"
 _TEXT_EXTRAS = ("position_ids", PROJECTION, "logit_scale")
 
 
-def build(make: Callable[[], Any], path: Path) -> Any:
+def build(make: Callable[[], Any], path: Folder) -> Any:
     """The network that ``make`` builds, without memory for its weights.
 
     Raises:
@@ -48,7 +48,7 @@ def build(make: Callable[[], Any], path: Path) -> Any:
 
 
 def fill(
-    model: nn.Module, tensors: dict[str, AnyStored], dtype: torch.dtype, device: torch.device, path: Path
+    model: nn.Module, tensors: dict[str, AnyStored], dtype: torch.dtype, device: torch.device, path: Folder
 ) -> nn.Module:
     """The network in ``eval`` mode with these tensors as its weights, each copied only if its type or device differs.
 
@@ -84,7 +84,7 @@ def fill_text(
     tensors: dict[str, AnyStored],
     dtype: torch.dtype,
     device: torch.device,
-    path: Path,
+    path: Folder,
     *,
     projected: bool = False,
 ) -> nn.Module:
@@ -113,7 +113,7 @@ def beside_of(in_channels: int, latent_channels: int) -> Beside:
     return kinds.get(in_channels, "")
 
 
-def check_fit(networks: Networks, path: Path) -> Networks:
+def check_fit(networks: Networks, path: Folder) -> Networks:
     """The same networks, if they can draw together.
 
     Raises:
@@ -145,7 +145,7 @@ def check_fit(networks: Networks, path: Path) -> Networks:
     return networks
 
 
-def _check_joint(networks: Networks, path: Path) -> None:
+def _check_joint(networks: Networks, path: Folder) -> None:
     config = networks.unet.config
     words = sum(reader.network.config.hidden_size for reader in networks.readers)
     pooled = sum(reader.network.config.projection_dim for reader in networks.readers)
@@ -156,7 +156,7 @@ def _check_joint(networks: Networks, path: Path) -> None:
         )
 
 
-def _check_reader(reader: Reader, spec: Spec, path: Path) -> None:
+def _check_reader(reader: Reader, spec: Spec, path: Folder) -> None:
     text, tokenizer = reader.network.config, reader.tokenizer
     if tokenizer.size > text.vocab_size:
         raise CheckpointError(
@@ -169,7 +169,7 @@ def _check_reader(reader: Reader, spec: Spec, path: Path) -> None:
         )
 
 
-def _check_names(lacking: set[str], unknown: set[str], model: nn.Module, path: Path) -> None:
+def _check_names(lacking: set[str], unknown: set[str], model: nn.Module, path: Folder) -> None:
     said = [
         f"{len(names)} {what} for {type(model).__name__}, such as {', '.join(sorted(names)[:3])}"
         for names, what in ((lacking, "missing"), (unknown, "unknown"))
@@ -179,7 +179,7 @@ def _check_names(lacking: set[str], unknown: set[str], model: nn.Module, path: P
         raise CheckpointError(f"{path}: tensors do not match: {'; '.join(said)}")
 
 
-def _fitted(name: str, tensor: Stored, target: Tensor, path: Path) -> Stored:
+def _fitted(name: str, tensor: Stored, target: Tensor, path: Folder) -> Stored:
     """The tensor in the network's shape: a linear layer and a convolution of 1x1 hold the same numbers."""
     if tensor.is_floating_point() != target.is_floating_point():
         raise CheckpointError(f"{path}: {name} is of type {tensor.dtype}, which is not a weight's")

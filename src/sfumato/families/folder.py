@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
 
 from sfumato.errors import CheckpointError, nearest
 from sfumato.families import joint, sized, tokens
@@ -21,7 +19,8 @@ from sfumato.families.base import Networks, Spec
 from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
 from sfumato.families.text import ClipReader
 from sfumato.sampling.noise_schedule import KINDS
-from sfumato.weights.source import open_part
+from sfumato.weights.blocks import Stored
+from sfumato.weights.packed_folder import Folder, open_tensors
 
 #: Pipelines that have these networks and no more, by the family that they are of; the nearest is first.
 PIPELINES: Mapping[str, str] = {
@@ -58,7 +57,7 @@ _LONGEST = 2**20
 _OLD_NAME = re.compile(rf"(?<=attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.(weight|bias)$)")
 
 
-def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load(path: Folder, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
     """Load the folder's networks, its tokenizers, and what its scheduler says of the training.
 
     Args:
@@ -86,7 +85,7 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
     return check_fit(networks, path)
 
 
-def _reader(family: str, path: Path, name: str, dtype: torch.dtype, device: torch.device) -> ClipReader:
+def _reader(family: str, path: Folder, name: str, dtype: torch.dtype, device: torch.device) -> ClipReader:
     folder, second = path / name, name == "text_encoder_2"
     config = read_json(folder / "config.json")
     kind = config.get("model_type", "clip_text_model")
@@ -103,19 +102,19 @@ def _reader(family: str, path: Path, name: str, dtype: torch.dtype, device: torc
     return ClipReader(tokenizer, network, skips=family == "sd1")
 
 
-def _sized(path: Path, unet: Any, last: ClipReader) -> sized.WordsAndSize:
+def _sized(path: Folder, unet: Any, last: ClipReader) -> sized.WordsAndSize:
     """By the widths, whether the UNet takes a score; of the index, what an empty negative prompt is."""
     numbers = unet.projection_class_embeddings_input_dim - last.network.config.projection_dim
     zero_empty = read_json(path / "model_index.json").get("force_zeros_for_empty_prompt", True)
     return sized.WordsAndSize(bool(zero_empty), scored=numbers == 5 * unet.addition_time_embed_dim)
 
 
-def main_part(path: Path) -> Path:
+def main_part(path: Folder) -> Folder:
     """The folder of the network that takes the noise away."""
     return path / ("transformer" if family_of(path) == "sd3" else "unet")
 
 
-def family_of(path: Path) -> str:
+def family_of(path: Folder) -> str:
     """The family of a model's folder.
 
     Raises:
@@ -140,19 +139,19 @@ def family_of(path: Path) -> str:
     return "sd2" if activation == "gelu" else "sd1"
 
 
-def _class_of(config: Mapping[str, Any], known: Mapping[str, Any], folder: Path) -> Any:
+def _class_of(config: Mapping[str, Any], known: Mapping[str, Any], folder: Folder) -> Any:
     name = config.get("_class_name", next(iter(known)))
     if name not in known:
         raise CheckpointError(f"{folder}: a {name} is of no family that is known; nearest: sd1 ({', '.join(known)})")
     return known[name]
 
 
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    source = open_part(folder)
-    return {_OLD_NAME.sub(lambda m: _OLD_ATTENTION[m[1]], name): source.get(name) for name in source}
+def _tensors(folder: Folder) -> dict[str, Stored]:
+    source = open_tensors(folder)
+    return {_OLD_NAME.sub(lambda m: _OLD_ATTENTION[m[1]], name): source.stored(name) for name in source}
 
 
-def _spec(family: str, path: Path, unet: Any, vae: Any) -> Spec:
+def _spec(family: str, path: Folder, unet: Any, vae: Any) -> Spec:
     scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     levels = vae.get("encoder_block_out_channels") or vae.block_out_channels
     factor = 2 ** (len(levels) - 1)
@@ -192,7 +191,7 @@ def _native_size(sample_size: int | list[int] | tuple[int, int] | None, factor: 
     return width * factor, height * factor
 
 
-def recommended(path: Path) -> dict[str, Any]:
+def recommended(path: Folder) -> dict[str, Any]:
     """What the model's ``recommended.json`` says; nothing where there is none.
 
     Raises:
@@ -202,14 +201,14 @@ def recommended(path: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-def _recommended(path: Path, key: str, default: float, most: float) -> float:
+def _recommended(path: Folder, key: str, default: float, most: float) -> float:
     value = recommended(path).get(key, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
         raise CheckpointError(f"{path / RECOMMENDED}: {key} is {value!r}, not a number from 0 to {most}")
     return value
 
 
-def _check_scheduler(config: Mapping[str, Any], path: Path, flow: bool) -> None:
+def _check_scheduler(config: Mapping[str, Any], path: Folder, flow: bool) -> None:
     """Refuse training that can't be followed, so that no picture is drawn with another."""
     named = {"prediction_type": _PREDICTIONS, "beta_schedule": KINDS}
     for key, known in named.items():
@@ -226,16 +225,18 @@ def _check_scheduler(config: Mapping[str, Any], path: Path, flow: bool) -> None:
             raise CheckpointError(f"{path}: {key}: a model with {what} can't be drawn with yet")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Folder) -> dict[str, Any]:
     """A configuration file's keys and values.
 
     Raises:
         CheckpointError: it is missing or damaged.
     """
     try:
-        if path.stat().st_size > _LONGEST:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise ValueError(f"it has more than {_LONGEST} bytes")
+        content = json.loads(text)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: is missing; a diffusers model needs it") from error
     except (OSError, ValueError, RecursionError) as error:

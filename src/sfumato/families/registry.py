@@ -14,7 +14,8 @@ from sfumato.families import folder, sd1, sd2, sd3, sdxl
 from sfumato.families.base import Networks
 from sfumato.families.ldm_file import describe, marks_missing
 from sfumato.weights.header import Header
-from sfumato.weights.source import open_any, open_part
+from sfumato.weights.packed_folder import as_folder, open_tensors
+from sfumato.weights.source import open_any
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ _OTHERS: Mapping[str, str] = {
 
 
 def identify(path: Path) -> tuple[str, Header]:
-    """The family's name, and the file's header; of a folder, its UNet's.
+    """The family's name, and the file's header; of a folder, also of one in a file, its UNet's.
 
     Raises:
         CheckpointError: damaged, or of no known family; the message names the nearest and what is missing.
     """
-    if path.is_dir():
-        return folder.family_of(path), open_part(folder.main_part(path)).header
+    home = as_folder(path)
+    if home is not None:
+        return folder.family_of(home), open_tensors(folder.main_part(home)).header
     header = open_any(path).header
     lacking = {name: marks_missing(family.marks, header) for name, family in FAMILIES.items()}
     best = min(lacking, key=lambda name: (len(lacking[name]) - len(FAMILIES[name].marks), len(lacking[name])))
@@ -85,6 +87,9 @@ def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.d
     Raises:
         CheckpointError: it is damaged or of no known family; the message names the nearest and what is missing.
     """
+    home = as_folder(path)
+    if home is not None:
+        return folder.load(home, dtype, vae_dtype, device)
     name, _ = identify(path)
     return FAMILIES[name].load(path, dtype, vae_dtype, device)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from sfumato.errors import CheckpointError
+from sfumato.weights.packed_folder import Folder
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 #: Of the published list, the merges that CLIP's 49,408 tokens use: 49152 - 256 - 2.
@@ -93,7 +94,7 @@ def _clip(pad: str) -> ClipTokenizer:
     return ClipTokenizer({token: index for index, token in enumerate(tokens)}, merges, Special(pad=pad))
 
 
-def from_folder(folder: Path, pad: str = EOS) -> ClipTokenizer:
+def from_folder(folder: Folder, pad: str = EOS) -> ClipTokenizer:
     """A model's own ``vocab.json`` and ``merges.txt``, or the same two inside its ``tokenizer.json``; else CLIP's.
 
     Args:
@@ -122,7 +123,7 @@ def from_folder(folder: Path, pad: str = EOS) -> ClipTokenizer:
         raise CheckpointError(f"{folder}: the tokenizer's files can't be read ({error})") from error
 
 
-def _special(folder: Path) -> Special:
+def _special(folder: Folder) -> Special:
     """The tokens that ``tokenizer_config.json`` or ``special_tokens_map.json`` names; CLIP's where neither does."""
     named = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):

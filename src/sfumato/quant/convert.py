@@ -18,14 +18,14 @@ from sfumato.quant import k_quants
 from sfumato.quant.rules import Choice, Rule, choose
 from sfumato.runtime.atomic import whole_path
 from sfumato.weights.gguf_file import ORIGINAL_SHAPE
-from sfumato.weights.header import Header
+from sfumato.weights.header import FOLDER_FILE, Header
 
 #: The metadata's number of the type that most tensors have (llama.cpp's ``LLAMA_FTYPE``).
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q4_K": 14, "Q5_K": 16,
                "Q6_K": 18, "BF16": 32}  # fmt: skip
 _PLAIN = {GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16}
-#: Metadata that goes along: what its trainer said of the model.
-_SAID = "modelspec."
+#: Metadata that goes along: what its trainer said of the model, and a folder's other files.
+SAID = ("modelspec.", FOLDER_FILE)
 #: The version of the quantized formats, which GGUF's specification asks for.
 FORMAT_VERSION = 2
 
@@ -111,7 +111,7 @@ def _start(
     writer.add_quantization_version(FORMAT_VERSION)
     writer.add_file_type(_FILE_TYPES[wish.name])
     for key, value in header.metadata.items():
-        if key.startswith(_SAID):
+        if key.startswith(SAID):
             writer.add_string(key, value)
     for old, new in names.items():
         choice, original = choices[old], header.tensors[old].shape

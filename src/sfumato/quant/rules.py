@@ -97,6 +97,8 @@ def choose(name: str, info: TensorInfo, wish: GGMLQuantizationType, layout: str,
     for rule in rules:
         if fnmatch.fnmatchcase(name, rule.pattern):
             return _fitted(shape, rule.type, layout, "a rule")
+    if wish == GGMLQuantizationType.F32:
+        return Choice(wish, shape)
     if len(shape) < 2 or math.prod(shape) <= SMALL:
         return Choice(GGMLQuantizationType.F32, shape, "small")
     if _like(name, _KEPT):

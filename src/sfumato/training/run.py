@@ -31,6 +31,7 @@ from sfumato.training.methods import Trainee, make_trainee
 from sfumato.training.settings import TARGETS, TrainSettings
 from sfumato.training.state import States
 from sfumato.weights.digest import model_hash
+from sfumato.weights.packed_folder import as_folder
 
 #: What the networks compute in, by accelerate's names.
 _TYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -219,7 +220,8 @@ def _first_captions(dataset: Dataset) -> Iterator[str]:
 
 def with_recommended(settings: TrainSettings, base: Path) -> TrainSettings:
     """The same with a LoRA's targets and alpha as the base model recommends, where the user did not say."""
-    known, what = folder.recommended(base).get("lora", {}), settings.what
+    home = as_folder(base)
+    known, what = folder.recommended(home).get("lora", {}) if home is not None else {}, settings.what
     targets = what.targets or known.get("targets", TARGETS)
     alpha = what.rank * known.get("alpha_per_rank", 1.0) if what.alpha is None else what.alpha
     return replace(settings, what=replace(what, targets=targets, alpha=alpha))

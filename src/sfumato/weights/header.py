@@ -23,6 +23,8 @@ _OTHER_KINDS = {
 _SHOWN = 24
 #: The longest header that is read. Those of the largest models have 1 MB, training notes in LoRAs a few.
 MAX_HEADER = 16 * 2**20
+#: In the metadata of a file that is a whole diffusers folder, before the names of the folder's other files.
+FOLDER_FILE = "sfumato.folder."
 #: More than any model has.
 MAX_TENSORS = 50_000
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sfumato.weights.detect import LABELS, LOADABLE, Kind, detect, part_of
 from sfumato.weights.digest import cache_file, stamp
 from sfumato.weights.dtypes import bytes_of, is_float, is_packed
 from sfumato.weights.gguf_header import read_gguf_header
-from sfumato.weights.header import Header, TensorInfo, read_header, refusing
+from sfumato.weights.header import FOLDER_FILE, Header, TensorInfo, read_header, refusing
 from sfumato.weights.pickle_header import read_pickle_header
 
 #: What model files are called.
@@ -28,6 +28,8 @@ ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 WIDTHS: Mapping[str, int] = {"full": 4, "half": 2, "bf16": 2}
 #: Goes up when surveys of the same files would say something else.
 _VERSION = 1
+#: In a diffusers folder, what says how its networks were trained.
+_SCHEDULER = "scheduler/scheduler_config.json"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: What loads on its own, and what goes on or into a model.
 _USABLE = ("lora", "embedding")
@@ -95,18 +97,20 @@ def survey(path: Path) -> Survey:
     try:
         if path.is_dir():
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            return replace(_describe(path, size, folder_header(path)), **_scheduler(path))
+            said = _predicted(lambda: (path / _SCHEDULER).read_text("utf-8"))
+            return replace(_describe(path, size, folder_header(path)), **said)
         header = any_header(path)
-        return _describe(path, path.stat().st_size, header)
+        said = _predicted(lambda: header.metadata.get(FOLDER_FILE + _SCHEDULER, "{}"))
+        return replace(_describe(path, path.stat().st_size, header), **said)
     except CheckpointError as error:
         size = path.stat().st_size if path.is_file() else 0
         return Survey(str(path), size, problem=str(error).removeprefix(f"{path}: "))
 
 
-def _scheduler(path: Path) -> dict[str, str]:
+def _predicted(read: Callable[[], str]) -> dict[str, str]:
     """What a diffusers folder's scheduler says that its networks predict."""
     with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
-        said = json.loads((path / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        said = json.loads(read())
         if isinstance(prediction := said.get("prediction_type"), str):
             return {"prediction": prediction}
     return {}

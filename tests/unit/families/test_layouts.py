@@ -1,19 +1,24 @@
 """Every family loads the same from every kind of file, and what is said of its prediction goes along."""
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from checkpoints import make_networks, write_folder
 from family_models import assert_same, make_refiner, make_sd2, make_sd3, make_sdxl, pipeline, write_file
 
+from sfumato import Studio, Txt2ImgRequest
 from sfumato.cli import quantize_main
 from sfumato.families import registry
 from sfumato.families.text import read
+from sfumato.weights.survey import survey
 
 CPU, F32 = torch.device("cpu"), torch.float32
 MAKERS = [make_sd2, make_sdxl, make_refiner, make_sd3]
@@ -52,12 +57,60 @@ def test_a_gguf_answers_the_same_and_says_what_it_is(tmp_path, make):
     assert (answers[0] - answers[1]).abs().max() < 0.02 * answers[0].std()
 
 
-@pytest.mark.parametrize("make", [make_sd2, make_sdxl])
+@pytest.mark.parametrize("make", [make_sd2, make_sdxl, make_sd3])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_a_folder_that_can_be_no_single_file_is_refused(tmp_path, make, capsys):
-    pipeline(make(), tmp_path / "t").save_pretrained(tmp_path / "m")
+def test_a_folder_that_ldms_layout_has_no_words_for_is_one_file_all_the_same(tmp_path, make):
+    model = make()
+    pipeline(model, tmp_path / "t").save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "recommended.json").write_text('{"cfg_scale": 3.5}')
+    flags = ["--model_path", str(tmp_path / "m"), "--output_path", str(tmp_path / "m.gguf"), "--type", "f32"]
 
-    assert quantize_main(["--model_path", str(tmp_path / "m"), "--output_path", str(tmp_path / "m.gguf")]) == 2
+    assert quantize_main(flags) == 0
 
-    assert "are not Stable Diffusion 1's, so they can't be one file" in capsys.readouterr().err
-    assert not (tmp_path / "m.gguf").exists()
+    whole, packed = _load(tmp_path / "m"), _load(tmp_path / "m.gguf")
+    assert packed.spec == whole.spec
+    assert packed.spec.cfg_scale == 3.5
+    assert packed.tokenizer.ids("a red apple") == whole.tokenizer.ids("a red apple")
+    assert vars(packed.conditioner) == vars(whole.conditioner)
+    assert_same(packed, model)
+    assert survey(tmp_path / "m.gguf").family == survey(tmp_path / "m").family
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_such_a_file_goes_back_to_a_plain_one(tmp_path):
+    model = make_sdxl()
+    pipeline(model, tmp_path / "t").save_pretrained(tmp_path / "m")
+    gguf, plain = str(tmp_path / "m.gguf"), str(tmp_path / "m.safetensors")
+    assert quantize_main(["--model_path", str(tmp_path / "m"), "--output_path", gguf, "--type", "f16"]) == 0
+
+    assert quantize_main(["--model_path", gguf, "--output_path", plain, "--dequantize"]) == 0
+
+    assert _load(tmp_path / "m.safetensors").spec == _load(tmp_path / "m").spec
+    for name, tensor in model.unet.state_dict().items():
+        torch.testing.assert_close(load_file(plain)[f"unet.{name}"], tensor.half(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("part", "change"), [("unet", {"attention_head_dim": 4}), ("scheduler", {"beta_end": 0.02})])
+def test_what_ldms_layout_can_not_say_is_not_lost(tmp_path, part, change):
+    path = write_folder(tmp_path / "m", *make_networks())
+    config = next((path / part).glob("*config.json"))
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    flags = ["--model_path", str(path), "--output_path", str(tmp_path / "m.gguf"), "--type", "f16"]
+
+    assert quantize_main(flags) == 0
+
+    whole, packed = _load(path), _load(tmp_path / "m.gguf")
+    assert packed.spec == whole.spec
+    assert dict(packed.unet.config) | {"_name_or_path": ""} == dict(whole.unet.config) | {"_name_or_path": ""}
+
+
+def test_the_built_in_model_becomes_a_gguf_that_draws_nearly_the_same(tmp_path):
+    flags = ["--model_path", "stable-universe", "--output_path", str(tmp_path / "small.gguf"), "--type", "q8_0"]
+    assert quantize_main([*flags, "--layout", "compact"]) == 0
+
+    request = Txt2ImgRequest(prompt="a red apple", seed=3, steps=2, width=64, height=64)
+    whole, small = (Studio(name, models_folders=[tmp_path]) for name in ("stable-universe", "small"))
+    pictures = [np.asarray(studio.generate(request).images[0], dtype=float) for studio in (whole, small)]
+
+    assert np.abs(pictures[0] - pictures[1]).mean() < 8
+    assert small.load().networks.spec == whole.load().networks.spec
