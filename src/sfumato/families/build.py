@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from torch.overrides import TorchFunctionMode
 
 from sfumato.errors import CheckpointError
 from sfumato.families.base import Beside, Networks, Reader, Spec
+from sfumato.families.clip_text import CLIPTextModel, CLIPTextModelWithProjection, TextConfig
 from sfumato.families.joint import JointWords
 from sfumato.families.sized import WordsAndSize
 from sfumato.quant import layers
@@ -26,8 +27,6 @@ _PLAIN: Mapping[str, tuple[str | None, ...]] = {
     "encoder_hid_dim_type": (None,),
     "time_cond_proj_dim": (None,),
 }
-#: In a configuration, but said of the file and not of the network.
-_NOTES = ("architectures", "torch_dtype", "dtype", "transformers_version", "_name_or_path")
 #: In some files beside the text encoder proper: position numbers, and what only images need.
 PROJECTION = "text_projection.weight"
 _TEXT_EXTRAS = ("position_ids", PROJECTION, "logit_scale")
@@ -40,11 +39,25 @@ def build(make: Callable[[], Any], path: Folder) -> Any:
         CheckpointError: the libraries refuse the configuration.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutNumbers():
             return make()
     except Exception as error:  # the libraries' own errors have no narrower base in common
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: no network can be built from its configuration: {reason}") from error
+
+
+class _WithoutNumbers(TorchFunctionMode):
+    """Inside, ``meta`` tensors are not initialized: it changes nothing, and the first time imports a compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if func is Tensor.div and not isinstance(args[1], Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **kwargs)
 
 
 def fill(
@@ -73,7 +86,6 @@ def fill(
             tensor = unpack(tensor, dtype)
         ready[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
     model.load_state_dict(ready, assign=True)
-    _make_position_ids(model, device)
     if empty := [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]:
         raise CheckpointError(f"{path}: a {type(model).__name__} with {', '.join(empty[:3])} can't be filled")
     return model.eval().requires_grad_(False)
@@ -88,15 +100,14 @@ def fill_text(
     *,
     projected: bool = False,
 ) -> nn.Module:
-    """CLIP's text encoder; its names' ``text_model.`` comes and goes with files and with transformers' versions.
+    """CLIP's text encoder; files' names may begin with ``text_model.``, as with older versions of transformers.
 
     Args:
         projected: with the projection of the text as a whole.
     """
-    known = {k: v for k, v in config.items() if k not in _NOTES}
     kind = CLIPTextModelWithProjection if projected else CLIPTextModel
-    model = build(lambda: kind(CLIPTextConfig(**known)), path)
-    prefix = "text_model." if any(n.startswith("text_model.") for n in model.state_dict()) else ""
+    model = build(lambda: kind(TextConfig.of(config)), path)
+    prefix = "text_model." if projected else ""
     named = {}
     for name in list(tensors):
         tensor = tensors.pop(name)
@@ -190,11 +201,3 @@ def _fitted(name: str, tensor: Stored, target: Tensor, path: Folder) -> Stored:
 
 def _matrix(shape: torch.Size) -> tuple[int, ...]:
     return tuple(shape[:2]) if shape[2:] == (1, 1) else tuple(shape)
-
-
-def _make_position_ids(model: nn.Module, device: torch.device) -> None:
-    """The one buffer that no file holds: CLIP's position numbers."""
-    for module in model.modules():
-        ids = getattr(module, "position_ids", None)
-        if isinstance(ids, Tensor) and ids.is_meta:
-            module.position_ids = torch.arange(ids.shape[-1], device=device).expand(ids.shape)

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from sfumato.errors import CheckpointError, nearest
 from sfumato.families import joint, sized, tokens
 from sfumato.families.base import Networks, Spec
 from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
 from sfumato.families.text import ClipReader
+from sfumato.runtime.libraries import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from sfumato.sampling.noise_schedule import KINDS
 from sfumato.weights.blocks import Stored
 from sfumato.weights.packed_folder import Folder, open_tensors

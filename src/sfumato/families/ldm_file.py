@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from sfumato.errors import CheckpointError
 from sfumato.families import configs
 from sfumato.families.build import PROJECTION, build, fill, fill_text
+from sfumato.runtime.libraries import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header
 from sfumato.weights.keymaps import clip, ldm, mmdit

@@ -56,10 +56,14 @@ def halves(layer: Any) -> tuple[Layer, Layer]:
 
 def use_tiled_feed_forward(network: nn.Module) -> None:
     """Put :class:`TiledFeedForward` in the place of every gated feed-forward network of diffusers' blocks."""
-    from diffusers.models.activations import GEGLU  # takes seconds, and is loaded when there is a network
-    from diffusers.models.attention import FeedForward
-
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is FeedForward and len(child.net) == 3 and type(child.net[0]) is GEGLU:
+            if _is_gated(child):
                 setattr(module, name, TiledFeedForward(child.net).train(child.training))
+
+
+def _is_gated(module: Any) -> bool:
+    """Whether it is diffusers' feed-forward network with a gate, of whichever copy of diffusers."""
+    if type(module).__name__ != "FeedForward" or not type(module).__module__.endswith(".models.attention"):
+        return False
+    return len(module.net) == 3 and type(module.net[0]).__name__ == "GEGLU"
