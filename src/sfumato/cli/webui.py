@@ -138,10 +138,13 @@ def _bound(address: str, port: int) -> Iterator[socket.socket]:
 def _serve(app: Any, listener: socket.socket, flags: WebuiFlags) -> None:
     import uvicorn
 
+    from sfumato.server.connections import Punctual
+
     tls = {name: None if (path := getattr(flags, name)) is None else str(path) for name in _TLS}
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=Punctual,
             log_level="warning",
             timeout_graceful_shutdown=2,
             server_header=False,

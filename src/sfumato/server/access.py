@@ -20,11 +20,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sfumato.errors import RequestError
+from sfumato.server.refusals import note
 
 COOKIE = "sfumato"
 MIN_SECRET = 8
-#: Methods that change nothing, which a link on a foreign page may use.
-_READING = ("GET", "HEAD", "OPTIONS")
 _HASHED = "$argon2"
 #: Small enough that many wrong tries at once do not fill the memory: 19 MiB and 2 passes (OWASP).
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -168,25 +167,26 @@ class Guard:
         refusal = await self._refusal(scope, headers)
         if refusal is None:
             await self._app(scope, receive, self._remember(send))
-        elif scope["type"] == "websocket":
+            return
+        if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await refusal(scope, receive, send)
 
     async def _refusal(self, scope: Scope, headers: dict[str, str]) -> Response | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host, origin, asking = headers.get("host", ""), headers.get("origin"), scope.get("method") == "OPTIONS"
         if not self._access.knows(host):
-            return _refuse(403, "Forbidden", "This server does not answer to that name; give it with --host_name.")
-        changing = scope["type"] == "websocket" or scope["method"] not in _READING
-        if changing and origin is not None and not self._own(origin, host):
-            return _refuse(403, "Forbidden", "Requests from other pages are refused.")
+            message = "This server does not answer to that name; give it with --host_name."
+            return _refuse(scope, 403, "Forbidden", message)
+        if origin is not None and not asking and not self._own(origin, host):
+            return _refuse(scope, 403, "Forbidden", "Requests from other pages are refused.")
         if not self._access.credentials or self._signed_in(headers):
             return None
-        if scope.get("method") == "OPTIONS" and origin in self._access.origins:
+        if asking and origin in self._access.origins:
             return None  # a browser asks, without credentials, what it may do
         if await self._door.accepts(headers.get("authorization", "")):
             return None
-        answer = _refuse(401, "Unauthorized", "Name and password, or a token, please.")
+        answer = _refuse(scope, 401, "Unauthorized", "Name and password, or a token, please.")
         answer.headers["WWW-Authenticate"] = 'Basic realm="Sfumato"'
         return answer
 
@@ -214,7 +214,8 @@ class Guard:
         return with_cookie
 
 
-def _refuse(status: int, error: str, message: str) -> JSONResponse:
+def _refuse(scope: Scope, status: int, error: str, message: str) -> JSONResponse:
+    note(scope, message)
     return JSONResponse({"error": error, "detail": message, "body": "", "errors": message}, status)
 
 

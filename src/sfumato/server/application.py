@@ -20,6 +20,7 @@ from sfumato.server.api import native, openai, pictures, sdapi, sdapi_facts
 from sfumato.server.api import trainings as training_routes
 from sfumato.server.limits import BodyLimit
 from sfumato.server.metrics import Metrics
+from sfumato.server.refusals import Refusals
 from sfumato.server.services import Services
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.pages import mount
@@ -62,6 +63,7 @@ def create(services: Services, access: Access, desk: Desk | None = None, folder:
     if access.origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(access.origins), allow_methods=["*"], allow_headers=["*"])
     app.add_middleware(Guard, access=access)
+    app.add_middleware(Refusals)
     return app
 
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from sfumato.errors import SfumatoError
+from sfumato.server.refusals import note
 
 STATUS: Mapping[str, int] = {
     "RequestError": 400,
@@ -54,10 +55,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SfumatoError)
     async def ours(request: Request, error: SfumatoError) -> JSONResponse:
+        note(request.scope, str(error))
         return shape(request.url.path, status_of(error), getattr(error, "kind", type(error).__name__), str(error))
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        note(request.scope, str(error.detail))
         answer = shape(request.url.path, error.status_code, "HTTPException", str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
@@ -65,9 +68,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = [{"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+        first = f"{faults[0]['loc'][-1]}: {faults[0]['msg']}"
+        note(request.scope, first)
         if request.url.path.startswith("/v1/"):
-            first = faults[0]
-            return shape(request.url.path, 400, "RequestError", f"{first['loc'][-1]}: {first['msg']}")
+            return shape(request.url.path, 400, "RequestError", first)
         return JSONResponse({"detail": faults}, 422)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sfumato.errors import RequestError
+from sfumato.server.refusals import note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,8 @@ class Limits:
     """The most that one request may have.
 
     ``body_bytes`` of a request, ``picture_pixels`` of a picture that comes in, ``pixels`` of one that is drawn,
-    ``jobs`` of one client that have not ended, ``body_seconds`` between two pieces of a body.
+    ``jobs`` of one client that have not ended. A body has ``body_seconds`` to come, and more for each
+    ``body_rate`` bytes of it that came.
     """
 
     body_bytes: int = 64 << 20
@@ -29,6 +32,7 @@ class Limits:
     jobs: int = 1000
     prompt: int = 100_000
     body_seconds: float = 30.0
+    body_rate: float = 16_384.0
 
     def check(self, *, steps: int, width: int, height: int, batch: int, iterations: int = 1) -> None:
         """Raises RequestError for more than is allowed."""
@@ -52,13 +56,13 @@ class BodyLimit:
         most = self._limits.body_bytes
         told = dict(scope["headers"]).get(b"content-length", b"0")
         if not told.isdigit() or int(told) > most:
-            await _answer(413, f"A body has at most {most} bytes here.")(scope, receive, send)
+            await _answer(scope, 413, f"A body has at most {most} bytes here.")(scope, receive, send)
             return
         body = _Body(receive, self._limits)
         with contextlib.suppress(_CutError):
             await self._app(scope, body.receive, body.watch(send))
         if body.cut is not None:
-            await _answer(body.cut.status, str(body.cut))(scope, receive, send)
+            await _answer(scope, body.cut.status, str(body.cut))(scope, receive, send)
 
 
 class _CutError(Exception):
@@ -71,13 +75,14 @@ class _Body:
     def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive, self._limits = receive, limits
         self._got, self._whole, self._answered = 0, False, False
+        self._began = time.monotonic()
         self.cut: _CutError | None = None
 
     async def receive(self) -> Message:
         if self._whole:
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._limits.body_seconds)
+            message = await asyncio.wait_for(self._receive(), self._left())
         except asyncio.TimeoutError:
             raise self._end(408, "The body did not come in time.") from None
         self._got += len(message.get("body", b""))
@@ -85,6 +90,11 @@ class _Body:
         if self._got > self._limits.body_bytes:
             raise self._end(413, f"A body has at most {self._limits.body_bytes} bytes here.")
         return message
+
+    def _left(self) -> float:
+        """Seconds until it comes too slowly."""
+        allowed = self._limits.body_seconds + self._got / self._limits.body_rate
+        return max(0.0, self._began + allowed - time.monotonic())
 
     def _end(self, status: int, message: str) -> _CutError:
         error = _CutError(status, message)
@@ -103,5 +113,6 @@ class _Body:
         return unless_cut
 
 
-def _answer(status: int, message: str) -> JSONResponse:
+def _answer(scope: Scope, status: int, message: str) -> JSONResponse:
+    note(scope, message)
     return JSONResponse({"error": "Refused", "detail": message, "body": "", "errors": message}, status)

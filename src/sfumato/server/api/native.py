@@ -23,6 +23,7 @@ from sfumato.sampling import names
 from sfumato.server import work
 from sfumato.server.forecast import forecast
 from sfumato.server.services import Services, client_of
+from sfumato.server.strict import Route
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
@@ -114,7 +115,7 @@ def _plain(value: object) -> bool:
 
 def routes(services: Services) -> APIRouter:
     """All of it but the gallery's."""
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", route_class=Route)
     _job_routes(router, services)
     _result_routes(router, services)
     _move_routes(router, services)

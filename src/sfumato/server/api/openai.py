@@ -23,6 +23,7 @@ from sfumato.server import images, work
 from sfumato.server.api import openai_files
 from sfumato.server.failures import DrawingError, NotSupportedError, StoppedError, shape
 from sfumato.server.services import Services, client_of
+from sfumato.server.strict import Route
 from sfumato.server.work import Drawn, Tasks
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -59,7 +60,7 @@ class Generation(BaseModel):
 
 def routes(services: Services, tasks: Tasks) -> APIRouter:
     """Generations, edits, variations and models."""
-    router = APIRouter(prefix="/v1", tags=["openai"])
+    router = APIRouter(prefix="/v1", tags=["openai"], route_class=Route)
     keeper = openai_files.Keeper()
 
     @router.post("/images/generations", response_model=None)

@@ -13,6 +13,7 @@ from sfumato.gallery import index
 from sfumato.gallery.album import Entry
 from sfumato.server.api.native import send_file
 from sfumato.server.services import Services
+from sfumato.server.strict import Route
 
 Number = Annotated[float | None, Query(ge=0, le=1e12)]
 
@@ -37,7 +38,7 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 def routes(services: Services) -> APIRouter:
     """The gallery's routes."""
-    router = APIRouter(prefix="/api/v1/gallery", tags=["gallery"])
+    router = APIRouter(prefix="/api/v1/gallery", tags=["gallery"], route_class=Route)
     _search_routes(router, services)
     _picture_routes(router, services)
     _change_routes(router, services)

@@ -33,6 +33,7 @@ from sfumato.server.api.sdapi_schema import (
 )
 from sfumato.server.failures import NotSupportedError
 from sfumato.server.services import Services, client_of
+from sfumato.server.strict import Route
 from sfumato.server.work import Drawn, Task, Tasks
 
 #: Fields to the value that asks for nothing; another one asks for what this server does not do.
@@ -61,7 +62,7 @@ _SEED_BITS = 32
 
 def routes(services: Services, tasks: Tasks) -> APIRouter:
     """The routes that draw, upscale and read."""
-    router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"])
+    router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"], route_class=Route)
 
     @router.post("/txt2img")
     async def txt2img(given: Txt2Img, request: Request) -> dict[str, Any]:

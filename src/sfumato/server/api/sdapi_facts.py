@@ -14,6 +14,7 @@ from sfumato.server.api import sdapi_options
 from sfumato.server.api.sdapi import RESIZERS
 from sfumato.server.failures import NotSupportedError
 from sfumato.server.services import Services
+from sfumato.server.strict import Route
 from sfumato.server.work import Tasks
 
 #: Lists of what this server has none of.
@@ -29,7 +30,7 @@ class Options(BaseModel):
 
 def routes(services: Services, tasks: Tasks) -> APIRouter:
     """The routes that tell, and options."""
-    router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"])
+    router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"], route_class=Route)
     _name_routes(router)
     _file_routes(router, services)
     _option_routes(router, services)
