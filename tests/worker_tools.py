@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL.PngImagePlugin import PngInfo
+
 from sfumato.jobs.messages import Tools
 from sfumato.request import ImageInfo
 
@@ -32,10 +34,12 @@ if NOTES:
     sys.addaudithook(_note)
 
 
-def encode(image: Any, info: ImageInfo) -> bytes:
-    """A plain PNG."""
-    out = io.BytesIO()
-    image.save(out, "PNG")
+def encode(image: Any, info: ImageInfo, metadata: str | None) -> bytes:
+    """A PNG with nothing in it, but for the wished metadata as its text."""
+    out, text = io.BytesIO(), PngInfo()
+    if metadata is not None:
+        text.add_text("metadata", metadata)
+    image.save(out, "PNG", pnginfo=text)
     return out.getvalue()
 
 

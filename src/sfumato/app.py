@@ -57,10 +57,10 @@ class OutputFolder:
         """Of the files, without the dot."""
         return files.FORMATS[self.settings.output.format]
 
-    def encode(self, image: Image, info: ImageInfo) -> bytes:
-        """A picture as the bytes of its file."""
+    def encode(self, image: Image, info: ImageInfo, metadata: str | None = None) -> bytes:
+        """A picture as the bytes of its file; ``metadata`` goes before the settings'."""
         output = self.settings.output
-        return files.describe(image, info, output.format, output.metadata)
+        return files.describe(image, info, output.format, metadata or output.metadata)
 
     def place(self, data: bytes, info: ImageInfo) -> Path:
         """Under a name that no file had."""

@@ -53,6 +53,7 @@ def txt2img(
     grid: flags.Grid = False,
     config: flags.Config = None,
     json: flags.Json = False,
+    metadata: flags.Metadata = None,
     no_metadata: flags.NoMetadata = False,
     threads: flags.Threads = None,
 ) -> None:
@@ -156,6 +157,7 @@ def webui(
     device: flags.Device = None,
     memory: flags.Memory = None,
     outdir: flags.Outdir = None,
+    metadata: flags.Metadata = None,
     threads: flags.Threads = None,
     train_dir: flags.TrainDir = None,
     ray: flags.Ray = None,

@@ -50,7 +50,10 @@ Format = Annotated[str | None, Option("--format", metavar="NAME", help="png, jpe
 Grid = Annotated[bool, Option("--grid", help="Also save one sheet with all pictures.")]
 Config = Annotated[Path | None, Option("--config", metavar="FILE", help="Settings file instead of config.yaml.")]
 Json = Annotated[bool, Option("--json", help="Print JSON: one object a line.")]
-NoMetadata = Annotated[bool, Option("--no_metadata", help="Save pictures without how they were made.")]
+Metadata = Annotated[
+    str | None, Option("--metadata", metavar="NAME", help="What pictures say of themselves: full, ai-flag or none.")
+]
+NoMetadata = Annotated[bool, Option("--no_metadata", help="The same as --metadata none.")]
 Threads = Annotated[int | None, Option("--threads", metavar="N", help="CPU threads; by default one for each core.")]
 Version = Annotated[bool, Option("--version", help="Print the version.")]
 Port = Annotated[int, Option("--port", metavar="N", help="Where the page is: http://localhost:N. 0 takes a free one.")]
@@ -134,5 +137,6 @@ class Txt2ImgFlags:
     grid: bool = False
     config: Path | None = None
     json: bool = False
+    metadata: str | None = None
     no_metadata: bool = False
     threads: int | None = None

@@ -42,6 +42,7 @@ SETTINGS: Mapping[str, str] = {
     "memory": "memory",
     "outdir": "output.dir",
     "format": "output.format",
+    "metadata": "output.metadata",
     "threads": "threads",
 }
 
@@ -120,7 +121,7 @@ def setting_flags(flags: Txt2ImgFlags) -> dict[str, Any]:
     """The settings that flags give, by their dotted keys."""
     given = {key: getattr(flags, name) for name, key in SETTINGS.items() if getattr(flags, name) is not None}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
-    return {**plain, **({"output.metadata": False} if flags.no_metadata else {})}
+    return {**plain, **({"output.metadata": "none"} if flags.no_metadata else {})}
 
 
 def load_settings(flags: Txt2ImgFlags) -> Settings:

@@ -27,6 +27,7 @@ SETTINGS: Mapping[str, str] = {
     "device": "device",
     "memory": "memory",
     "outdir": "output.dir",
+    "metadata": "output.metadata",
     "threads": "threads",
 }
 
@@ -48,6 +49,7 @@ class WebuiFlags:
     device: str | None
     memory: str | None
     outdir: Path | None
+    metadata: str | None
     threads: int | None
     train_dir: list[Path]
     ray: str | None

@@ -16,7 +16,7 @@ from sfumato.errors import ConfigError
 
 PREFIX = "SFUMATO_"
 #: The flags that are not called as their keys are.
-FLAGS = {"model.type": "--model", "output.dir": "--outdir", "output.metadata": "--no_metadata"}
+FLAGS = {"model.type": "--model", "output.dir": "--outdir"}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ def _no_switch(value: object) -> object:
     return value
 
 
+def _level(value: object) -> object:
+    """``true`` and ``false`` are what this was once."""
+    return {"true": "full", "false": "none"}.get(str(value).lower(), value)
+
+
 Whole = Annotated[int, BeforeValidator(_no_switch)]
 Real = Annotated[float, BeforeValidator(_no_switch)]
 
@@ -64,7 +69,7 @@ class OutputSettings(_Section):
     dir: Annotated[str, Field(min_length=1)] = "outputs"
     pattern: Annotated[str, Field(min_length=1)] = "[date]/[number]-[seed]"
     format: Literal["png", "jpeg", "webp"] = "png"
-    metadata: bool = True
+    metadata: Annotated[Literal["none", "ai-flag", "full"], BeforeValidator(_level)] = "full"
 
 
 class JobSettings(_Section):

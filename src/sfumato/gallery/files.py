@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from sfumato.errors import OutputError, RequestError, nearest
-from sfumato.gallery import infotext, names
+from sfumato.gallery import infotext, names, provenance
 from sfumato.request import ImageInfo
 
 #: Format name to file extension.
@@ -39,13 +39,14 @@ def save(
     folder: Path,
     pattern: str = names.DEFAULT_PATTERN,
     format: str = "png",  # the field's own name
-    metadata: bool = True,
+    metadata: str = "full",
     now: datetime | None = None,
 ) -> Path:
     """Writes one picture and returns its path, which no file had before.
 
-    ``pattern`` is relative to ``folder`` (see `names`); ``now`` defaults to the local time. With ``metadata`` the
-    infotext lies in the PNG text ``parameters``, or in the EXIF user comment of a JPEG or WebP.
+    ``pattern`` is relative to ``folder`` (see `names`); ``now`` defaults to the local time. ``metadata`` is
+    one of `provenance.LEVELS`: the mark is an XMP packet, and the infotext lies in the PNG text ``parameters``, or in
+    the EXIF user comment of a JPEG or WebP.
 
     Raises:
         OutputError: the folder cannot be written, the disk is full, or the metadata does not fit the format.
@@ -55,9 +56,10 @@ def save(
     return place(describe(image, info, format, metadata), info, folder, pattern, format, now)
 
 
-def describe(image: Image.Image, info: ImageInfo, format: str = "png", metadata: bool = True) -> bytes:
+def describe(image: Image.Image, info: ImageInfo, format: str = "png", metadata: str = "full") -> bytes:
     """The bytes of the file that `save` writes."""
-    return encode(image, format, infotext.write(info) if metadata else None)
+    text = infotext.write(info) if metadata == "full" else None
+    return encode(image, format, text, marked=metadata != "none")
 
 
 def place(
@@ -78,10 +80,12 @@ def same(data: bytes, folder: Path, format: str, since: float) -> list[Path]:
     return found
 
 
-def encode(image: Image.Image, format: str, text: str | None, quality: int | None = None) -> bytes:
-    """The bytes of a picture file that carries ``text`` as A1111 does; no metadata at all when it is None.
+def encode(
+    image: Image.Image, format: str, text: str | None, quality: int | None = None, marked: bool = False
+) -> bytes:
+    """The bytes of a picture file that carries ``text`` as A1111 does; none when it is None.
 
-    ``quality`` is that of a JPEG or WebP, 0 to 100.
+    ``quality`` is that of a JPEG or WebP, 0 to 100. A ``marked`` file says that a model made it.
     """
     quality = QUALITY if quality is None else quality
     if format not in FORMATS:
@@ -92,17 +96,20 @@ def encode(image: Image.Image, format: str, text: str | None, quality: int | Non
         chunks = PngImagePlugin.PngInfo()
         if text is not None:
             chunks.add_text("parameters", text)
+        if marked:
+            chunks.add_itxt(provenance.PNG_KEY, provenance.XMP)
         image.save(out, "PNG", pnginfo=chunks)
         return out.getvalue()
     exif = b"" if text is None else _exif(text)
+    xmp = {"xmp": provenance.XMP.encode("utf-8")} if marked else {}
     try:
         if format == "jpeg":
-            image.convert("RGB").save(out, "JPEG", quality=quality, subsampling=0, exif=exif)
+            image.convert("RGB").save(out, "JPEG", quality=quality, subsampling=0, exif=exif, **xmp)
         else:
-            image.save(out, "WEBP", quality=quality, exif=exif)
+            image.save(out, "WEBP", quality=quality, exif=exif, **xmp)
     except ValueError as error:
         raise OutputError(
-            f"The prompt is too long for the metadata of a {format} ({error}); use --format png or --no_metadata."
+            f"The prompt is too long for the metadata of a {format} ({error}); use --format png or --metadata ai-flag."
         ) from error
     return out.getvalue()
 

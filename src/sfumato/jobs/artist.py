@@ -43,7 +43,8 @@ class Artist:
             steps = _Steps(order, report, stopping, facts)
             result = studio.generate(order.request, steps, resume)
             pictures = zip(result.images, result.infos, strict=True)
-            report(Drawn(pictures=tuple((self._tools.encode(image, info), info) for image, info in pictures)))
+            made = ((self._tools.encode(image, info, order.metadata), info) for image, info in pictures)
+            report(Drawn(pictures=tuple(made)))
         except _StopError:
             report(Stopped())
         except SfumatoError as error:

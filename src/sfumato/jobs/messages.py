@@ -28,6 +28,7 @@ class Order:
     token: Token
     request: Any
     model: str | None
+    metadata: str | None
     checkpoint: bytes | None
     every: int
 
@@ -104,11 +105,12 @@ class Studio(Protocol):
 class Tools:
     """What the composition root gives to a worker; both must be picklable.
 
-    ``open_studio`` takes a model's name or None for the settings'; ``encode`` makes a picture a file's bytes.
+    ``open_studio`` takes a model's name or None for the settings'; ``encode`` makes a picture a file's bytes,
+    which say as much of themselves as the job wishes, or else the settings.
     """
 
     open_studio: Callable[[str | None], Studio]
-    encode: Callable[[Image, ImageInfo], bytes]
+    encode: Callable[[Image, ImageInfo, str | None], bytes]
 
 
 class Worker(Protocol):

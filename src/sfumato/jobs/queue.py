@@ -53,6 +53,7 @@ class JobQueue(Ledger):
         key: str | None = None,
         model: str | None = None,
         save: bool = True,
+        metadata: str | None = None,
         client: str = "",
         limit: int | None = None,
     ) -> Job:
@@ -63,6 +64,7 @@ class JobQueue(Ledger):
             key: an idempotency key. With one that was used before, the job of then is returned and none is added.
             model: a model's name or path; None is the settings'.
             save: False keeps the pictures out of the output folder.
+            metadata: how much the files say of themselves: ``full``, ``ai-flag`` or ``none``; None is the settings'.
             client: whose job it is.
             limit: how many unfinished jobs the client may have, this one counted.
 
@@ -71,7 +73,7 @@ class JobQueue(Ledger):
             RequestError: a picture can't be stored. OutputError: the disk is full.
         """
         with self._pictures_lock:  # so that no forget deletes a picture between its writing and the commit
-            digest = json.dumps([wire.dump(request, self._pictures), model, save])
+            digest = json.dumps([wire.dump(request, self._pictures), model, save, *filter(None, [metadata])])
             if getattr(request, "seed", 0) is None:
                 request = replace(request, seed=secrets.randbits(_SEED_BITS))
             text = wire.dump(request, self._pictures)
@@ -84,9 +86,10 @@ class JobQueue(Ledger):
                 self._check_limit(client, limit)
                 job = secrets.token_hex(16)
                 connection.execute(
-                    "INSERT INTO jobs (id, position, state, request, digest, key, client, model, save, created) VALUES"
-                    " (?, (SELECT coalesce(max(position), 0) + 1 FROM jobs), ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job, State.QUEUED.value, text, digest, key, client, model, int(save), time.time()),
+                    "INSERT INTO jobs (id, position, state, request, digest, key, client, model, save, metadata,"
+                    " created) VALUES"
+                    " (?, (SELECT coalesce(max(position), 0) + 1 FROM jobs), ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (job, State.QUEUED.value, text, digest, key, client, model, int(save), metadata, time.time()),
                 )
                 record_event(connection, "state", job, State.QUEUED)
         self._hub.poll()

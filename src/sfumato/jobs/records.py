@@ -22,6 +22,7 @@ def job(row: sqlite3.Row, pictures: Path, live: Progress | None) -> Job:
         request=_readable(row["request"], pictures),
         model=row["model"],
         save=bool(row["save"]),
+        metadata=row["metadata"],
         client=row["client"],
         key=row["key"],
         position=row["position"],

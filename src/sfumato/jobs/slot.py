@@ -158,6 +158,7 @@ class Slot:
             token=(job.id, job.attempt),
             request=job.request,
             model=job.model,
+            metadata=job.metadata,
             checkpoint=self._queue.checkpoint(job),
             every=self._every,
         )

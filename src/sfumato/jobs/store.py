@@ -45,6 +45,7 @@ MIGRATIONS: Sequence[str] = (
     CREATE INDEX events_by_job ON events (job);
     CREATE TABLE switches (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     """,
+    "ALTER TABLE jobs ADD COLUMN metadata TEXT",
 )
 
 

@@ -57,6 +57,7 @@ class Job:
         model: the model's name or path; None is the one that the settings name.
         save: whether its pictures go to the output folder. Otherwise they lie in the queue's own folder until the job
             is forgotten.
+        metadata: how much the files say of themselves: ``full``, ``ai-flag`` or ``none``; None is the settings'.
         client: whose job it is, as the submitter said; for limits. May be empty.
         key: its idempotency key, or None.
         position: its place in the queue; lower goes first. Says nothing once it has begun.
@@ -72,6 +73,7 @@ class Job:
     request: Any
     model: str | None = None
     save: bool = True
+    metadata: str | None = None
     client: str = ""
     key: str | None = None
     position: int = 0

@@ -254,7 +254,7 @@ def test_flags_and_settings_have_the_same_names() -> None:
     assert txt2img.setting_flags(Txt2ImgFlags(steps=3, ckpt=Path("a/b"), no_metadata=True)) == {
         "model.steps": 3,
         "model.type": str(Path("a/b")),
-        "output.metadata": False,
+        "output.metadata": "none",
     }
 
 

@@ -34,7 +34,7 @@ def test_metadata_comes_back(tmp_path: Path, image: Image.Image, format: str, pr
 
 @pytest.mark.parametrize("format", files.FORMATS)
 def test_no_metadata_means_none_at_all(tmp_path: Path, image: Image.Image, format: str) -> None:
-    path = files.save(image, INFO, tmp_path, format=format, metadata=False)
+    path = files.save(image, INFO, tmp_path, format=format, metadata="none")
 
     assert files.read(path) is None
     assert b"apple" not in path.read_bytes()

@@ -44,8 +44,8 @@ def start(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def _draw(worker: ProcessWorker, model: str | None = None, **change: object) -> list[Report]:
-    order = {"token": ("j", 1), "request": REQUEST, "model": model, "checkpoint": None, "every": 2, **change}
-    return list(worker.draw(Order(**order)))  # type: ignore[arg-type]
+    order = {"token": ("j", 1), "request": REQUEST, "model": model, "metadata": None, "checkpoint": None, "every": 2}
+    return list(worker.draw(Order(**{**order, **change})))  # type: ignore[arg-type]
 
 
 def test_an_order_is_drawn_and_opens_no_socket(start: Start, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_an_order_is_drawn_and_opens_no_socket(start: Start, tmp_path: Path) -> 
 def test_a_stop_is_heard_within_a_step_and_what_can_not_be_drawn_is_said(start: Start) -> None:
     worker = start()
     reports: list[Report] = []
-    order = Order(token=("j", 1), request=REQUEST, model=None, checkpoint=None, every=100)
+    order = Order(token=("j", 1), request=REQUEST, model=None, metadata=None, checkpoint=None, every=100)
     for report in worker.draw(order):
         reports.append(report)
         worker.stop(("another", 1))

@@ -161,3 +161,13 @@ def test_the_reference_loads_nothing_from_afar(client: TestClient) -> None:
     assert "https://" not in answer.text
     assert "/api/v1/jobs" in answer.text
     assert len(client.get("/openapi.json").json()["paths"]) > 60
+
+
+def test_a_job_s_files_say_as_much_as_it_wishes(client: TestClient, services: Services) -> None:
+    made = [client.post("/api/v1/jobs", json={**CAT, "metadata": level}) for level in ("none", "ai-flag", "full", None)]
+
+    assert [services.queue.get(each.json()["id"]).metadata for each in made] == ["none", "ai-flag", "full", None]
+    assert client.post("/api/v1/jobs", json={**CAT, "metadata": "some"}).status_code == 422
+    for level, status in (("none", 201), ("full", 409)):
+        answer = client.post("/api/v1/jobs", json={**CAT, "metadata": level}, headers={"Idempotency-Key": "k"})
+        assert answer.status_code == status

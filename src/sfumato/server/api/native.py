@@ -50,7 +50,9 @@ class Txt2Img(BaseModel):
 
 
 class NewJob(BaseModel):
-    """A request for the queue. ``save`` false keeps its pictures out of the gallery."""
+    """A request for the queue. ``save`` false keeps its pictures out of the gallery; ``metadata`` is how much their
+    files say of themselves, the settings' if it is not given.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,6 +60,7 @@ class NewJob(BaseModel):
     request: Txt2Img
     model: str | None = None
     save: bool = True
+    metadata: Literal["none", "ai-flag", "full"] | None = None
 
 
 class Move(BaseModel):
@@ -117,6 +120,7 @@ def routes(services: Services) -> APIRouter:
     """All of it but the gallery's."""
     router = APIRouter(prefix="/api/v1", route_class=Route)
     _job_routes(router, services)
+    _look_routes(router, services)
     _result_routes(router, services)
     _move_routes(router, services)
     _event_routes(router, services)
@@ -143,11 +147,16 @@ def _job_routes(router: APIRouter, services: Services) -> None:
             key=idempotency_key,
             model=model,
             save=new.save,
+            metadata=new.metadata,
             client=client_of(request),
             limit=services.limits.jobs,
         )
         response.headers["Location"] = f"/api/v1/jobs/{job.id}"
         return describe(job)
+
+
+def _look_routes(router: APIRouter, services: Services) -> None:
+    queue = services.queue
 
     @router.get("/jobs", tags=["jobs"])
     def list_jobs(

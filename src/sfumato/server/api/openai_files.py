@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from PIL import Image
 from starlette.exceptions import HTTPException
 
-from sfumato.gallery import files
+from sfumato.gallery import files, provenance
 from sfumato.server.work import Drawn
 
 #: How many pictures an address is kept for; older ones go.
@@ -24,7 +24,8 @@ def convert(drawn: Drawn, format: str, compression: int | None) -> bytes:
     with Image.open(io.BytesIO(drawn.data)) as image:
         if image.format == format.upper() and (format == "png" or compression in (None, 100)):
             return drawn.data
-        return files.encode(image.convert("RGB"), format, files.read_bytes(drawn.data), quality=compression)
+        text, marked = files.read_bytes(drawn.data), provenance.is_marked(image)
+        return files.encode(image.convert("RGB"), format, text, compression, marked)
 
 
 class Keeper:
