@@ -28,6 +28,8 @@ import text_encoder
 from state import load_state, save_state
 
 DROP = 0.1
+#: From here on there is hardly anything but noise: what a picture shows is decided here.
+HIGH = 700
 
 
 def build() -> UNet2DConditionModel:
@@ -98,8 +100,9 @@ def encode(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> 
 class Trainer:
     """Weights in float32 for the optimizer, a bfloat16 copy that computes, and their moving average."""
 
-    def __init__(self, lr: float) -> None:
+    def __init__(self, lr: float, high: float) -> None:
         torch.manual_seed(0)
+        self.high = high
         self.master = build()
         self.average = copy.deepcopy(self.master)
         self.network = copy.deepcopy(self.master).bfloat16().to(memory_format=torch.channels_last)
@@ -110,7 +113,7 @@ class Trainer:
 
     def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> float:
         """One optimizer step; returns the loss."""
-        t = torch.randint(0, 1000, (len(latent),), generator=g)
+        t = self._times(len(latent), g)
         noise = torch.randn(latent.shape, generator=g)
         a, s = self.abar[t].sqrt()[:, None, None, None], (1 - self.abar[t]).sqrt()[:, None, None, None]
         noisy = (a * latent + s * noise).bfloat16().contiguous(memory_format=torch.channels_last)
@@ -126,6 +129,11 @@ class Trainer:
             torch._foreach_copy_(list(self.network.parameters()), list(self.master.parameters()))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.master.parameters()), 1 - decay)
         return loss.item()
+
+    def _times(self, count: int, g: torch.Generator) -> Tensor:
+        """Uniform, but a share of ``high`` is drawn from :data:`HIGH` on."""
+        t, late = torch.randint(0, 1000, (count,), generator=g), torch.randint(HIGH, 1000, (count,), generator=g)
+        return torch.where(torch.rand(count, generator=g) < self.high, late, t)
 
     def parts(self) -> dict[str, object]:
         """What makes the state."""
@@ -146,6 +154,7 @@ def main() -> None:
     parser.add_argument("--latents", type=Path, help="the folder of shards")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=7e-4)
+    parser.add_argument("--high", type=float, default=0.0, help="how many of the times are drawn from the noisiest")
     args = parser.parse_args()
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
     words_model = text_encoder.build(tokenizer).eval()
@@ -153,7 +162,7 @@ def main() -> None:
     words_model = words_model.bfloat16()
     pool = pictures.pool(args.work, args.subjects)
     bank = Bank(args.latents, pictures.subjects(args.work), {s.row for s in pool})
-    trainer, start, mean = Trainer(args.lr), 0, 1.0
+    trainer, start, mean = Trainer(args.lr, args.high), 0, 1.0
     path = args.work / f"unet-{len(pool)}.pt"
     if path.exists():
         start = trainer.load(path)
@@ -163,7 +172,7 @@ def main() -> None:
         for group in trainer.adam.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 300, 3.3 * (1 - step / args.steps))
         latent, scenes = bank.draw(args.batch, rng)
-        texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.05) for s in scenes]
+        texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.15) for s in scenes]
         loss = trainer.step(latent, encode(words_model, tokenizer, texts), g, min(0.998, (step + 1) / (step + 20)))
         mean += (loss - mean) * 0.02
         if step % 100 == 0:
