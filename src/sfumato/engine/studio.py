@@ -53,6 +53,7 @@ class LoadedModel:
     cache: EncodingCache
     adapters: Adapters
     residency: Residency
+    streamed: bool = False
 
 
 class Studio:
@@ -126,11 +127,15 @@ class Studio:
         memory.reset_peak()
         watch = Stopwatch()
         plain, wishes = self._take_wishes(request)
-        if self._loaded is None:  # what can't fit is refused before anything is loaded
-            self.plan(*expected_size(request), request.batch_size)
-        model = self.load()
+        first = None  # what can't fit is refused before anything is loaded
+        if self._loaded is None:
+            first = self.plan(*expected_size(request), request.batch_size)
+        model = self.load(first)
         job = resolve(plain, model.networks.spec)
         plan = self.plan(job.width, job.height, len(job.seeds))
+        if model.streamed != bool(plan.streamed):
+            del model
+            model = self.load(plan)
         self._used = plan
         model.residency.follow(plan)
         tags = self._use(model, wishes)
@@ -154,13 +159,17 @@ class Studio:
             self._sizes, Ask(width, height, batch), self._formats, memory.room(facts.free_memory), self._memory
         )
 
-    def load(self) -> LoadedModel:
-        """The model, loaded at the first call."""
+    def load(self, plan: Plan | None = None) -> LoadedModel:
+        """The model, loaded at the first call, and again where a plan wants its weights elsewhere."""
+        streamed = bool(plan and plan.streamed)
+        if self._loaded is not None and plan is not None and self._loaded.streamed != streamed:
+            self._loaded = None
         if self._loaded is None:
             path = models_folder.find(self.model, self._folders)
             wish = self._precision
             with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
-                networks = registry.load(path, wish.dtype, wish.vae_dtype, torch.device(self.facts.kind))
+                device = torch.device(self.facts.kind)
+                networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=streamed)
                 optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = schedule_of(networks.spec)
             loras = Adapters(networks)
@@ -171,7 +180,7 @@ class Studio:
             name = models_folder.display_name(path)
             residency = Residency(networks, cache_file().parent)
             self._loaded = LoadedModel(
-                name, self._hashing.submit(model_hash, path), networks, schedule, cache, loras, residency
+                name, self._hashing.submit(model_hash, path), networks, schedule, cache, loras, residency, streamed
             )
         return self._loaded
 

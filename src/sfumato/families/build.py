@@ -15,10 +15,11 @@ from sfumato.families.base import Beside, Networks, Reader, Spec
 from sfumato.families.clip_text import CLIPTextModel, CLIPTextModelWithProjection, TextConfig
 from sfumato.families.joint import JointWords
 from sfumato.families.sized import WordsAndSize
-from sfumato.quant import layers
+from sfumato.quant import layers, streamed
 from sfumato.quant.unpack import unpack
 from sfumato.weights.blocks import AnyStored, Blocks, Stored
 from sfumato.weights.packed_folder import Folder
+from sfumato.weights.remote import Remote
 
 #: Options of a UNet that need more input than latents, a time and words, and the values that do not.
 _PLAIN: Mapping[str, tuple[str | None, ...]] = {
@@ -65,7 +66,8 @@ def fill(
 ) -> nn.Module:
     """The network in ``eval`` mode with these tensors as its weights, each copied only if its type or device differs.
 
-    Weights that are packed stay so where a layer can hold them: see :mod:`sfumato.quant.layers`.
+    Weights that are packed stay so where a layer can hold them: see :mod:`sfumato.quant.layers`. Those that are to be
+    streamed stay in the file: see :mod:`sfumato.quant.streamed`.
 
     Args:
         tensors: by the network's names; emptied on the way, so that file and network are not in memory both.
@@ -84,6 +86,10 @@ def fill(
             if layers.place(model, name, tensor, dtype):
                 continue
             tensor = unpack(tensor, dtype)
+        elif isinstance(tensor, Remote):
+            if streamed.place(model, name, tensor):
+                continue
+            tensor = tensor.read()
         ready[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
     model.load_state_dict(ready, assign=True)
     if empty := [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from sfumato.runtime.libraries import (
 from sfumato.sampling.noise_schedule import KINDS
 from sfumato.weights.blocks import Stored
 from sfumato.weights.packed_folder import Folder, open_tensors
+from sfumato.weights.remote import stream
 
 #: Pipelines that have these networks and no more, by the family that they are of; the nearest is first.
 PIPELINES: Mapping[str, str] = {
@@ -59,11 +61,14 @@ _LONGEST = 2**20
 _OLD_NAME = re.compile(rf"(?<=attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.(weight|bias)$)")
 
 
-def load(path: Folder, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load(
+    path: Folder, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+) -> Networks:
     """Load the folder's networks, its tokenizers, and what its scheduler says of the training.
 
     Args:
         dtype: for text encoders and UNet. vae_dtype: for the autoencoder.
+        streamed: whether the large weights of the network that takes the noise away stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
@@ -77,7 +82,7 @@ def load(path: Folder, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch
     vae = build(lambda: vae_kind.from_config(configs["vae"]), parts["vae"])
     spec = _spec(family, path, unet.config, vae.config)
     readers = tuple(_reader(family, path, name, dtype, device) for name in _TEXTS[family])
-    unet = fill(unet, _tensors(parts["unet"]), dtype, device, parts["unet"])
+    unet = fill(unet, _tensors(parts["unet"], streamed), dtype, device, parts["unet"])
     vae = fill(vae, _tensors(parts["vae"]), vae_dtype, device, parts["vae"])
     networks = Networks(spec, readers, unet, vae, device)
     if configs["unet"].get("addition_embed_type") == "text_time":
@@ -148,9 +153,10 @@ def _class_of(config: Mapping[str, Any], known: Mapping[str, Any], folder: Folde
     return known[name]
 
 
-def _tensors(folder: Folder) -> dict[str, Stored]:
+def _tensors(folder: Folder, streamed: bool = False) -> dict[str, Stored]:
     source = open_tensors(folder)
-    return {_OLD_NAME.sub(lambda m: _OLD_ATTENTION[m[1]], name): source.stored(name) for name in source}
+    read = functools.partial(stream, source) if streamed else source.stored
+    return {_OLD_NAME.sub(lambda m: _OLD_ATTENTION[m[1]], name): read(name) for name in source}
 
 
 def _spec(family: str, path: Folder, unet: Any, vae: Any) -> Spec:

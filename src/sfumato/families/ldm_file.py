@@ -21,6 +21,7 @@ from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header
 from sfumato.weights.keymaps import clip, ldm, mmdit
 from sfumato.weights.keymaps.piece import Piece
+from sfumato.weights.remote import stream
 from sfumato.weights.source import open_any
 
 _ZERO_SNR = "ztsnr"
@@ -62,13 +63,16 @@ class LdmFile:
 
     Args:
         marks: the family's, see :func:`marks_missing`.
+        streamed: whether the large weights of the network that takes the noise away stay in the file.
 
     Raises:
         CheckpointError: it is not, or a tensor that tells the hyperparameters is missing or has a strange shape.
     """
 
-    def __init__(self, path: Path, family: str, marks: Sequence[str | tuple[str, ...]]) -> None:
-        self.path, self.family = path, family
+    def __init__(
+        self, path: Path, family: str, marks: Sequence[str | tuple[str, ...]], *, streamed: bool = False
+    ) -> None:
+        self.path, self.family, self._streamed = path, family, streamed
         self._source = open_any(path)
         self.header: Header = self._source.header
         if lacking := marks_missing(marks, self.header):
@@ -145,13 +149,15 @@ class LdmFile:
     def make_unet(self, shape: ldm.UNetShape, config: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
         """The UNet, filled."""
         unet = build(lambda: UNet2DConditionModel.from_config(config), self.path)
-        return fill(unet, self._tensors(ldm.unet_names(self.header.tensors, shape)), dtype, device, self.path)
+        return fill(
+            unet, self._tensors(ldm.unet_names(self.header.tensors, shape), self._streamed), dtype, device, self.path
+        )
 
     def make_transformer(self, shape: mmdit.Shape, dtype: torch.dtype, device: torch.device) -> Any:
         """Stable Diffusion 3's transformer, filled."""
         model = build(lambda: SD3Transformer2DModel.from_config(configs.transformer_config(shape)), self.path)
         places = mmdit.names(self.header.tensors, shape.layers)
-        return fill(model, self._pieces(places), dtype, device, self.path)
+        return fill(model, self._pieces(places, self._streamed), dtype, device, self.path)
 
     def make_vae(self, shape: ldm.VaeShape, scale: float, dtype: torch.dtype, device: torch.device) -> Any:
         """The autoencoder, filled."""
@@ -182,12 +188,15 @@ class LdmFile:
             return sides[0] // factor * factor, sides[-1] // factor * factor
         return cells * factor, cells * factor
 
-    def _tensors(self, names: Mapping[str, str]) -> dict[str, Stored]:
-        return {new: self._source.stored(old) for old, new in names.items()}
+    def _tensors(self, names: Mapping[str, str], streamed: bool = False) -> dict[str, Stored]:
+        return {new: self._stored(old, streamed) for old, new in names.items()}
 
-    def _pieces(self, places: Mapping[str, Piece]) -> dict[str, Stored]:
-        return {name: self._piece(piece) for name, piece in places.items()}
+    def _pieces(self, places: Mapping[str, Piece], streamed: bool = False) -> dict[str, Stored]:
+        return {name: self._piece(piece, streamed) for name, piece in places.items()}
 
-    def _piece(self, piece: Piece) -> Stored:
-        stored = self._source.stored(piece.name)
+    def _stored(self, name: str, streamed: bool) -> Stored:
+        return stream(self._source, name) if streamed else self._source.stored(name)
+
+    def _piece(self, piece: Piece, streamed: bool) -> Stored:
+        stored = self._stored(piece.name, streamed)
         return piece.of(stored if piece.can_be_of(stored) else self._source.get(piece.name))

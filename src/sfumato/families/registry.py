@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -18,6 +19,16 @@ from sfumato.weights.packed_folder import as_folder, open_tensors
 from sfumato.weights.source import open_any
 
 
+class Load(Protocol):
+    """How a family's files and folders are loaded: as :func:`load`."""
+
+    def __call__(
+        self, path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    ) -> Networks:
+        """The networks."""
+        ...
+
+
 @dataclass(frozen=True)
 class Family:
     """How a family is known and loaded.
@@ -26,7 +37,7 @@ class Family:
     """
 
     marks: Sequence[str | tuple[str, ...]]
-    load: Callable[[Path, torch.dtype, torch.dtype, torch.device], Networks]
+    load: Load
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -78,20 +89,24 @@ def family_of(header: Header) -> str:
     return next((name for name, family in FAMILIES.items() if not marks_missing(family.marks, header)), "")
 
 
-def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load(
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+) -> Networks:
     """Load a checkpoint file or diffusers folder.
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
+        streamed: whether the large weights of the network that takes the noise away stay in the file, and are read from
+            it at every use; packed ones are in memory as they are.
 
     Raises:
         CheckpointError: it is damaged or of no known family; the message names the nearest and what is missing.
     """
     home = as_folder(path)
     if home is not None:
-        return folder.load(home, dtype, vae_dtype, device)
+        return folder.load(home, dtype, vae_dtype, device, streamed=streamed)
     name, _ = identify(path)
-    return FAMILIES[name].load(path, dtype, vae_dtype, device)
+    return FAMILIES[name].load(path, dtype, vae_dtype, device, streamed=streamed)
 
 
 def _other(header: Header) -> str:

@@ -34,20 +34,23 @@ _SCALE = 0.18215
 _CELLS = {"epsilon": 64, "v_prediction": 96}
 
 
-def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load(
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
     What the UNet predicts is measured if nothing says it: see :mod:`sfumato.families.prediction`.
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
+        streamed: whether the large weights of the network that takes the noise away stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
     if path.is_dir():
-        return folder.load(path, dtype, vae_dtype, device)
-    file = LdmFile(path, "sd2", MARKS)
+        return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
+    file = LdmFile(path, "sd2", MARKS, streamed=streamed)
     unet, vae, text = file.unet(), file.vae(), file.text(TEXT, open_clip=True, without_last=True)
     file.check_all_used(unet, vae)
     factor = 2 ** (len(vae.channels) - 1)

@@ -36,18 +36,21 @@ SCALE, OFFSET = 1.5305, 0.0609
 _CELLS = 128
 
 
-def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load(
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
     Args:
         dtype: for text encoders and transformer. vae_dtype: for the autoencoder.
+        streamed: whether the large weights of the network that takes the noise away stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
     if path.is_dir():
-        return folder.load(path, dtype, vae_dtype, device)
-    file = LdmFile(path, "sd3", MARKS)
+        return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
+    file = LdmFile(path, "sd3", MARKS, streamed=streamed)
     shape, vae = file.transformer(), file.vae()
     texts = {"text_encoder": file.text(FIRST), "text_encoder_2": file.text(SECOND, open_clip=True)}
     file.check_all_used(shape, vae, _IGNORED)

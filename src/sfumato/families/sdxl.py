@@ -40,27 +40,32 @@ SCALE = 0.13025
 _CELLS = 128
 
 
-def load(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load(
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+) -> Networks:
     """Load the base: a file in the LDM layout, or a diffusers folder of either.
 
     Args:
         dtype: for text encoders and UNet. vae_dtype: for the autoencoder.
+        streamed: whether the large weights of the network that takes the noise away stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
     if path.is_dir():
-        return folder.load(path, dtype, vae_dtype, device)
-    file = LdmFile(path, "sdxl", MARKS)
+        return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
+    file = LdmFile(path, "sdxl", MARKS, streamed=streamed)
     texts = {"text_encoder": file.text(*FIRST), "text_encoder_2": file.text(*SECOND, open_clip=True)}
     return _load(file, texts, WordsAndSize(zero_empty=True), dtype, vae_dtype, device)
 
 
-def load_refiner(path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device) -> Networks:
+def load_refiner(
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+) -> Networks:
     """Load the refiner, as :func:`load`."""
     if path.is_dir():
-        return folder.load(path, dtype, vae_dtype, device)
-    file = LdmFile(path, "sdxl-refiner", REFINER_MARKS)
+        return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
+    file = LdmFile(path, "sdxl-refiner", REFINER_MARKS, streamed=streamed)
     conditioner = WordsAndSize(zero_empty=False, scored=True)
     return _load(file, {"text_encoder_2": file.text(*ONLY, open_clip=True)}, conditioner, dtype, vae_dtype, device)
 

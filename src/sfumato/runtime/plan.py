@@ -34,6 +34,11 @@ RELEASED: Mapping[str, tuple[str, ...]] = {
     "low": ("text_encoder", "vae"),
     "minimal": ("text_encoder", "vae"),
 }
+#: Networks whose weights stay in the model's file, and are in memory layer by layer while they are used; packed ones
+#: are in memory as they are.
+STREAMED: Mapping[str, tuple[str, ...]] = {"low": ("unet",), "minimal": ("unet",)}
+#: What of a streamed network is in memory all the same: the share of its small tensors, and a window of the file.
+SMALL, WINDOW = 0.01, 250_000_000
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -74,6 +79,7 @@ class Plan:
 
     Attributes:
         rung: one of :data:`RUNGS`. released: networks that are out of memory while they are not used.
+        streamed: networks whose weights are read from the file at every use.
         tile: cells along a side of a tile to decode, 0 for the whole.
         peak: forecast, in bytes. stages: forecast by stage. reasons: a sentence for each choice.
     """
@@ -81,6 +87,7 @@ class Plan:
     rung: str
     formats: Formats
     released: tuple[str, ...]
+    streamed: tuple[str, ...]
     tile: int
     peak: int
     stages: Mapping[str, int]
@@ -147,12 +154,14 @@ def step_down(rung: str) -> str | None:
 
 def _rung(name: str, sizes: Sizes, ask: Ask, formats: Formats) -> Plan:
     released = RELEASED[name]
+    streamed = tuple(part for part in STREAMED.get(name, ()) if not sizes.packed.get(part))
     tile = _tile(TILES[name], sizes, ask)
-    stages = _stages(sizes, ask, formats, released, tile)
+    stages = _stages(sizes, ask, formats, released, streamed, tile)
     reasons = [f"{formats.dtype} for text encoder and UNet, {formats.vae_dtype} for the autoencoder"]
     reasons += [f"out of memory while not used: {', '.join(released)}"] * bool(released)
     reasons += [f"decoded in tiles of {tile * sizes.factor} pixels"] * bool(tile)
-    return Plan(name, formats, released, tile, max(stages.values()), stages, tuple(reasons))
+    reasons += [f"read from the file at every step, layer by layer: {', '.join(streamed)}"] * bool(streamed)
+    return Plan(name, formats, released, streamed, tile, max(stages.values()), stages, tuple(reasons))
 
 
 def _tile(cells: int, sizes: Sizes, ask: Ask) -> int:
@@ -160,10 +169,13 @@ def _tile(cells: int, sizes: Sizes, ask: Ask) -> int:
     return cells if cells and max(ask.width, ask.height) > cells * sizes.factor else 0
 
 
-def _stages(sizes: Sizes, ask: Ask, formats: Formats, released: tuple[str, ...], tile: int) -> dict[str, int]:
+def _stages(
+    sizes: Sizes, ask: Ask, formats: Formats, released: tuple[str, ...], streamed: tuple[str, ...], tile: int
+) -> dict[str, int]:
     """Bytes at the peak of each stage."""
     width, vae_width = _BYTES[formats.dtype], _BYTES[formats.vae_dtype]
     held = {part: sizes.bytes_of(part, vae_width if part == "vae" else width) for part in NETWORKS}
+    held |= {part: min(held[part], int(held[part] * SMALL) + WINDOW) for part in streamed}
     kept = BASE + sum(taken for part, taken in held.items() if part not in released)
     cells = ask.width * ask.height / sizes.factor**2
     pixels = (tile * sizes.factor) ** 2 if tile else ask.width * ask.height

@@ -9,6 +9,8 @@ from typing import TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from sfumato.weights.remote import Remote
+
 #: The types whose blocks layers can hold; numbers of other packed types are unpacked when they are read.
 HELD = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q3_K",
         "Q2_K")  # fmt: skip
@@ -74,5 +76,5 @@ class Blocks:
 
 
 #: A weight as a file has it.
-Stored: TypeAlias = Tensor | Blocks
+Stored: TypeAlias = Tensor | Blocks | Remote
 AnyStored = TypeVar("AnyStored", bound=Stored)

@@ -18,8 +18,10 @@ from sfumato.engine import draw, studio
 from sfumato.engine.studio import Studio
 from sfumato.errors import OutOfMemoryError
 from sfumato.families.decode import decode
+from sfumato.quant.streamed import StreamedLayer
 from sfumato.request import Result, Txt2ImgRequest
 from sfumato.runtime.plan import RUNGS
+from sfumato.weights import remote
 
 REQUEST = Txt2ImgRequest(prompt="a cat", steps=2, width=64, height=64, seed=7)
 
@@ -118,3 +120,29 @@ def test_an_autoencoder_that_overflows_is_decoded_again(path: Path, caplog: pyte
     levels = (wanted[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
     assert np.array_equal(np.asarray(image), levels)
     assert levels.std() > 1
+
+
+def _layers(one: Studio) -> list[StreamedLayer]:
+    return [layer for layer in one.load().networks.unet.modules() if isinstance(layer, StreamedLayer)]
+
+
+def test_streamed_weights_draw_the_same_picture(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LEAST", 256)
+    streamed, whole = _open(path, "low"), _open(path, "balanced")
+    pixels = _pixels(streamed.generate(REQUEST)), _pixels(whole.generate(REQUEST))
+
+    assert len(_layers(streamed)) > 20
+    assert not _layers(whole)
+    assert np.array_equal(*pixels)
+
+
+def test_a_model_is_loaded_again_where_a_plan_wants_it_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LEAST", 256)
+    one = _open(path)
+    before = _pixels(one.generate(REQUEST))
+    assert not _layers(one)
+
+    one._memory = "low"
+
+    assert np.array_equal(_pixels(one.generate(REQUEST)), before)
+    assert _layers(one)
