@@ -14,12 +14,19 @@ from sfumato.runtime.formats import Formats
 #: From the fastest to the smallest; ``auto`` takes the first of all but the fastest that fits.
 RUNGS = ("max_speed", "balanced", "low", "minimal")
 WISHES = ("auto", *RUNGS)
-#: Python with torch, diffusers and transformers, before there is a model.
-BASE = 460_000_000
-#: What reading a model takes beside its weights: mapped windows of its file, and tensors between two formats.
+#: Python with torch and diffusers' networks, before there is a model.
+BASE = 290_000_000
+#: What reading a model takes beside its weights: mapped windows of its file, and tensors between two formats. Packed
+#: weights are mapped where they lie, and read when they are used.
 READING = 250_000_000
-#: What the kernels keep for themselves while a network runs, whatever the picture's size.
-KERNELS = 200_000_000
+#: What the kernels keep for themselves while a network runs, whatever the picture's size; the last two rungs let the
+#: allocator keep nothing.
+KERNELS: Mapping[str, int] = {
+    "max_speed": 200_000_000,
+    "balanced": 200_000_000,
+    "low": 100_000_000,
+    "minimal": 100_000_000,
+}
 #: Numbers that the networks hold at once, by width of their first level, for each latent cell and each pixel.
 UNET_NUMBERS, VAE_NUMBERS = 15, 5
 #: Cells along a side of a tile of the latents, and the share of it that tiles have in common.
@@ -38,7 +45,7 @@ RELEASED: Mapping[str, tuple[str, ...]] = {
 #: are in memory as they are.
 STREAMED: Mapping[str, tuple[str, ...]] = {"low": ("unet",), "minimal": ("unet",)}
 #: What of a streamed network is in memory all the same: the share of its small tensors, and a window of the file.
-SMALL, WINDOW = 0.01, 250_000_000
+SMALL, WINDOW = 0.01, 130_000_000
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -156,7 +163,7 @@ def _rung(name: str, sizes: Sizes, ask: Ask, formats: Formats) -> Plan:
     released = RELEASED[name]
     streamed = tuple(part for part in STREAMED.get(name, ()) if not sizes.packed.get(part))
     tile = _tile(TILES[name], sizes, ask)
-    stages = _stages(sizes, ask, formats, released, streamed, tile)
+    stages = _stages(name, sizes, ask, formats, streamed, tile)
     reasons = [f"{formats.dtype} for text encoder and UNet, {formats.vae_dtype} for the autoencoder"]
     reasons += [f"out of memory while not used: {', '.join(released)}"] * bool(released)
     reasons += [f"decoded in tiles of {tile * sizes.factor} pixels"] * bool(tile)
@@ -170,22 +177,26 @@ def _tile(cells: int, sizes: Sizes, ask: Ask) -> int:
 
 
 def _stages(
-    sizes: Sizes, ask: Ask, formats: Formats, released: tuple[str, ...], streamed: tuple[str, ...], tile: int
+    rung: str, sizes: Sizes, ask: Ask, formats: Formats, streamed: tuple[str, ...], tile: int
 ) -> dict[str, int]:
     """Bytes at the peak of each stage."""
+    released = RELEASED[rung]
     width, vae_width = _BYTES[formats.dtype], _BYTES[formats.vae_dtype]
     held = {part: sizes.bytes_of(part, vae_width if part == "vae" else width) for part in NETWORKS}
-    held |= {part: min(held[part], int(held[part] * SMALL) + WINDOW) for part in streamed}
+    window = sum(min(held[part], WINDOW) for part in streamed)
+    held |= {part: int(held[part] * SMALL) for part in streamed}
+    read = sum(taken - sizes.packed.get(part, 0) for part, taken in held.items())
+    working = window + KERNELS[rung]
     kept = BASE + sum(taken for part, taken in held.items() if part not in released)
     cells = ask.width * ask.height / sizes.factor**2
     pixels = (tile * sizes.factor) ** 2 if tile else ask.width * ask.height
     back = {part: held[part] if part in released else 0 for part in NETWORKS}
     pictures = 12 * ask.width * ask.height * (2 if tile else 1)
     return {
-        "load": BASE + sum(held.values()) + READING,
+        "load": BASE + read + READING,
         "encode": kept + back["text_encoder"],
-        "sample": kept + KERNELS + int(2 * ask.batch * cells * UNET_NUMBERS * sizes.unet_width * width),
-        "decode": kept + back["vae"] + KERNELS + int(pixels * VAE_NUMBERS * sizes.vae_width * vae_width) + pictures,
+        "sample": kept + working + int(2 * ask.batch * cells * UNET_NUMBERS * sizes.unet_width * width),
+        "decode": kept + back["vae"] + working + int(pixels * VAE_NUMBERS * sizes.vae_width * vae_width) + pictures,
     }
 
 

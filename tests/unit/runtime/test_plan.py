@@ -47,7 +47,7 @@ def test_auto_steps_down_as_room_shrinks() -> None:
         (Ask(1536, 1536), BF16, 4_500_000_000, r"--memory low fits"),
         (Ask(512, 512, 64), BF16, 3_500_000_000, r"--batch_size 1 --memory minimal fits"),
         (Ask(4096, 4096), BF16, 3_300_000_000, r"--resolution \d+x\d+ --memory minimal fits"),
-        (SQUARE, FULL, 3_000_000_000, r"--precision bf16"),
+        (SQUARE, FULL, 1_200_000_000, r"--precision bf16"),
         (SQUARE, BF16, 10**9, r"smaller model"),
     ],
 )
@@ -100,3 +100,14 @@ def test_nothing_fits_where_there_is_nothing() -> None:
     seen = outlook(SD15, SQUARE, BF16, 10**9)
 
     assert (seen.fits, seen.nearest) == (False, None)
+
+
+def test_low_rungs_stream_what_is_not_packed() -> None:
+    packed = Sizes({}, {part: numbers // 2 for part, numbers in SD15.numbers.items()})
+
+    for rung in RUNGS:
+        made = plan(SD15, SQUARE, BF16, PLENTY, rung)
+        assert made.streamed == (("unet",) if rung in ("low", "minimal") else ())
+        assert any("layer by layer: unet" in reason for reason in made.reasons) == bool(made.streamed)
+        assert plan(packed, SQUARE, BF16, PLENTY, rung).streamed == ()
+    assert plan(SD15, SQUARE, BF16, PLENTY, "low").peak < 2 * SD15.numbers["unet"]
