@@ -57,7 +57,8 @@ def halves(layer: Any) -> tuple[Layer, Layer]:
 def use_tiled_feed_forward(network: nn.Module) -> None:
     """Put :class:`TiledFeedForward` in the place of every gated feed-forward network of diffusers' blocks."""
     for module in list(network.modules()):
-        for name, child in list(module.named_children()):
+        children: list[tuple[str, Any]] = list(module.named_children())
+        for name, child in children:
             if _is_gated(child):
                 setattr(module, name, TiledFeedForward(child.net).train(child.training))
 

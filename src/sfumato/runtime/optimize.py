@@ -20,15 +20,15 @@ def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> 
     has to do so before: see :func:`sfumato.runtime.packed.pack`. LoRAs change none and stand beside packed layers too:
     see :mod:`sfumato.runtime.adapted`.
     """
+    if facts.kind == "cpu":
+        use_tiled_feed_forward(unet)
+        if facts.bf16 and can_pack():
+            pack(unet)
     for network in (unet, vae):
         if facts.kind != "mps":
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if facts.kind == "cpu" and _has_stock_attention(network):
             network.set_attn_processor(FastAttention())  # pyright: ignore[reportCallIssue]
-    if facts.kind == "cpu":
-        use_tiled_feed_forward(unet)
-        if facts.bf16 and can_pack():
-            pack(unet)
 
 
 def _has_stock_attention(network: torch.nn.Module) -> bool:

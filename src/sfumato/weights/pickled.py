@@ -21,7 +21,7 @@ from torch import Tensor
 from sfumato.errors import CheckpointError
 from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.pickle_header import DEPTH, INSIDE, read_pickle_header
-from sfumato.weights.source import NamedTensors
+from sfumato.weights.source import WINDOW, NamedTensors
 
 #: Names of types as safetensors has them.
 _TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -38,30 +38,39 @@ class PickledSource(NamedTensors):
 
     def __init__(self, path: Path) -> None:
         self.paths = (path,)
-        self._tensors = _weights(_load(path), path)
+        read_pickle_header(path)  # refuses what would take all memory, which the loader does not
+        content, self._mapped = _load(path)
+        self._tensors, self._handed = _weights(content, path), 0
         info = {n: TensorInfo(_TYPES.get(t.dtype, str(t.dtype)), tuple(t.shape)) for n, t in self._tensors.items()}
         self.header = Header(info, {})
 
     def get(self, name: str) -> Tensor:
         """The tensor, on the CPU, in the file's type.
 
+        A mapped file is mapped anew every ``WINDOW`` bytes, as :meth:`TensorSource.get` does it and for its reason.
+
         Raises:
             CheckpointError: there is no such tensor.
         """
-        return self._known(name)
+        tensor = self._known(name)
+        self._handed += tensor.nbytes
+        if self._mapped and self._handed >= WINDOW:
+            self._handed = 0
+            self._tensors = _weights(_load(self.paths[0])[0], self.paths[0])
+        return tensor
 
 
-def _load(path: Path) -> Any:
-    read_pickle_header(path)  # refuses what would take all memory, which the loader does not
+def _load(path: Path) -> tuple[Any, bool]:
+    """What is in the file, and whether its tensors are mapped and not read."""
     try:
         with _stand_ins(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True), True
             except RuntimeError as error:
                 if "mmap can only be used" not in str(error):
                     raise
-                return torch.load(path, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location="cpu", weights_only=True), False
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {_refusal(str(error))}") from error
     except OSError as error:

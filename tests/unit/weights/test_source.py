@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from sfumato.errors import CheckpointError
+from sfumato.weights import pickled
 from sfumato.weights.header import TensorInfo
 from sfumato.weights.source import TensorSource, open_part, open_source
 
@@ -200,3 +202,19 @@ def test_tensors_outlive_their_source(path, tensors):
     torch.testing.assert_close(kept, tensors["a.weight"], rtol=0, atol=0)
     with pytest.raises(CheckpointError, match="the file is closed"):
         source.get("a.bias")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_is_mapped_anew_on_the_way_and_its_tensors_stay(
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickled, "WINDOW", 1000)
+    tensors = {f"t{k}": torch.full((100, 10), float(k)) for k in range(4)}
+    torch.save({"state_dict": tensors}, tmp_path / "m.ckpt", _use_new_zipfile_serialization=zipped)
+    source = pickled.PickledSource(tmp_path / "m.ckpt")
+
+    read = {name: source.get(name) for name in tensors}
+
+    torch.testing.assert_close(read, tensors, rtol=0, atol=0)
+    places = {id(tensor) for tensor in read.values()} & {id(source.get(name)) for name in tensors}
+    assert bool(places) is not zipped
