@@ -25,7 +25,7 @@ class Mask:
 
     ``picture`` is white where to draw, of any mode; it is stretched to the source picture's size. ``invert`` draws
     where it is black. ``blur`` is the deviation of the soft edge, ``padding`` what is seen around the part when only
-    that is drawn (``only_masked``), both in pixels.
+    that is drawn (``only_masked``), both in pixels. ``blur_y`` is the blur down the picture, if it is another.
     """
 
     picture: Image
@@ -34,6 +34,7 @@ class Mask:
     fill: str = "original"
     only_masked: bool = False
     padding: int = 32
+    blur_y: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,29 @@ def img2img(
     run(given, init, strength, resize_mode)
 
 
+@_drawing
+def inpaint(
+    init: flags.Init,
+    mask: flags.MaskFile = None,
+    strength: flags.Strength = 0.75,
+    resize_mode: flags.ResizeMode = "stretch",
+    mask_blur: flags.MaskBlur = 4.0,
+    fill: flags.MaskFill = "original",
+    only_masked: flags.OnlyMasked = False,
+    padding: flags.Padding = 32,
+    invert: flags.Invert = False,
+    **drawing: Any,
+) -> None:
+    """Draw a part of a picture anew. Takes the flags of txt2img too; what the mask leaves out keeps its bytes."""
+    part = flags.MaskFlags(
+        mask=mask, mask_blur=mask_blur, fill=fill, only_masked=only_masked, padding=padding, invert=invert
+    )
+    given = flags.Txt2ImgFlags(**drawing)
+    from sfumato.cli.img2img import run
+
+    run(given, init, strength, resize_mode, part=part)
+
+
 @as_command
 def train(given: TrainFlags) -> None:
     """Fine-tune a model on a folder of pictures: LoRA, all weights, or a new word."""
@@ -235,6 +258,7 @@ def inspect(files: flags.Files, hash: flags.Hash = False, json: flags.Json = Fal
 COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
     "img2img": img2img,
+    "inpaint": inpaint,
     "train": train,
     "quantize": quantize,
     "queue": queue,

@@ -106,6 +106,28 @@ Strength = Annotated[
 ResizeMode = Annotated[
     str, Option("--resize_mode", metavar="NAME", help="To another size: stretch, crop, fill or latent.")
 ]
+MaskFile = Annotated[
+    Path | None, Option("--mask", metavar="FILE", help="White where to draw, black what stays; grey is in between.")
+]
+MaskBlur = Annotated[float, Option("--mask_blur", metavar="N", help="How soft the mask's edge becomes, in pixels.")]
+MaskFill = Annotated[
+    str, Option("--fill", metavar="NAME", help="Under the mask at first: original, fill, latent noise, latent nothing.")
+]
+OnlyMasked = Annotated[bool, Option("--only_masked", help="Draw the mask's part alone, as large as the whole.")]
+Padding = Annotated[int, Option("--padding", metavar="N", help="What --only_masked sees around it, in pixels.")]
+Invert = Annotated[bool, Option("--invert", help="Draw where the mask is black.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFlags:
+    """What was typed of the part to draw."""
+
+    mask: Path | None = None
+    mask_blur: float = 4.0
+    fill: str = "original"
+    only_masked: bool = False
+    padding: int = 32
+    invert: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.cli import checks, txt2img
-from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.cli.flags import MaskFlags, Txt2ImgFlags
 from sfumato.errors import RequestError
-from sfumato.request import RESIZE_MODES, InitImage
+from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,15 +20,35 @@ def run(
     strength: float,
     resize_mode: str,
     open_studio: txt2img.OpenStudio | None = None,
+    part: MaskFlags | None = None,
 ) -> None:
-    """As :func:`sfumato.cli.txt2img.run`, from the picture at ``path``."""
+    """As :func:`sfumato.cli.txt2img.run`, from the picture at ``path``; with ``part`` only where its mask is white."""
     # Written so that NaN fails too.
     if not 0 <= strength <= 1:
         raise RequestError(f"--strength {strength} is out of range; it must be 0 to 1.")
     checks.check_name("--resize_mode", resize_mode, RESIZE_MODES)
     picture = read_picture("--init", path)
-    init = InitImage(picture=picture, denoising_strength=strength, resize_mode=resize_mode)
+    mask = None if part is None else _read_mask(part)
+    init = InitImage(picture=picture, denoising_strength=strength, resize_mode=resize_mode, mask=mask)
     txt2img.run(flags, open_studio, init)
+
+
+def _read_mask(part: MaskFlags) -> Mask:
+    if part.mask is None:
+        raise RequestError("--mask FILE is needed: a picture that is white where to draw.")
+    checks.check_name("--fill", part.fill, MASK_FILLS)
+    mask = Mask(
+        picture=read_picture("--mask", part.mask),
+        blur=part.mask_blur,
+        invert=part.invert,
+        fill=part.fill,
+        only_masked=part.only_masked,
+        padding=part.padding,
+    )
+    from sfumato.engine.masks import check
+
+    check(mask)
+    return mask
 
 
 def read_picture(flag: str, path: Path) -> Image:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.engine import passes, source
+from sfumato.engine import masks, passes, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job
@@ -33,7 +33,7 @@ from sfumato.sampling.solvers import make
 
 _log = logging.getLogger(__name__)
 OnStep = Callable[[StepEvent], None]
-#: The draw that the second pass starts from; a solver's own draws count from 0.
+#: The draw that the second pass and noise under a mask start from; a solver's own draws count from 0.
 _START_DRAW = 2**31
 
 
@@ -96,7 +96,8 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
 class Sampler:
     """Everything that sampling needs but the latents; both passes of a large picture go through it.
 
-    Each pass is a leg of the way; those before the resume point are not gone again.
+    Each pass is a leg of the way; those before the resume point are not gone again. ``part`` is what of a picture is
+    drawn.
     """
 
     job: Job
@@ -105,6 +106,8 @@ class Sampler:
     schedule: NoiseSchedule
     on_step: OnStep | None
     resume: ResumePoint | None = None
+    part: masks.Part | None = None
+    held: source.Held | None = field(default=None, init=False)
     total: int = field(default=0, init=False)
     done: int = field(default=0, init=False)
     began: float = field(default=0.0, init=False)
@@ -136,12 +139,20 @@ class Sampler:
         first = source.first_step(steps, init.denoising_strength)
         self.total, self.done, self.began = steps - first, 0, time.perf_counter()
         noise = self._noise(job.width, job.height)
+        if self.part is not None and not self.networks.spec.beside:
+            self.held = source.hold(self.networks, self.part)
 
         def begin() -> Tensor:
-            latent = source.to_latent(self.networks, init, job.width, job.height)
-            return latent + noise.initial() * float(sigmas[first])
+            return self._start(init, noise) + noise.initial() * float(sigmas[first])
 
         return self._leg(0, begin, sigmas[first:], noise, first)
+
+    def _start(self, init: InitImage, noise: BatchNoise) -> Tensor:
+        """The clean latents that drawing starts from: (B or 1, C, h, w)."""
+        if self.part is None or init.mask is None:
+            return source.to_latent(self.networks, init, self.job.width, self.job.height)
+        held = self.held or source.hold(self.networks, self.part)
+        return source.fill(self.networks, self.part, held, init.mask.fill, noise.at(0)(_START_DRAW))
 
     def _noise(self, width: int, height: int) -> BatchNoise:
         spec = self.networks.spec
@@ -160,6 +171,7 @@ class Sampler:
         else:
             x, state, start = begin(), None, 0
         denoise = wrap(self.network, self.networks.spec.prediction, self.schedule)
+        denoise = denoise if self.held is None else self.held.over(denoise)
         solver = make(self.job.sampler.sampler, self.job.request.eta, self.schedule)
         self.network.step, self.done = first_step + start, self.done + start
         for step in integrate(solver, denoise, x, sigmas, noise, start=start, state=state):
@@ -237,8 +249,10 @@ def draw(
         conditioning = condition(job, cache)
         done("encode")
         network = GuidedNetwork(networks, conditioning, job.cfg_scale)
-        latent = Sampler(job, networks, network, schedule, on_step, resume).run()
+        part = source.part_of(job.request, job.width, job.height)
+        latent = Sampler(job, networks, network, schedule, on_step, resume, part).run()
         done("sample")
         images = to_images(networks, latent, residency.tile if residency is not None else 0)
+        images = images if part is None else tuple(part.put_back(each) for each in images)
         done("decode")
     return images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from sfumato.engine import masks
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
 from sfumato.request import MAX_SIDE, MAX_STEPS, RESIZE_MODES, InitImage, Txt2ImgRequest
@@ -13,8 +14,6 @@ from sfumato.sampling import names
 #: The most pixels that a picture may have; a square of 4096.
 MAX_PIXELS = 4096 * 4096
 MAX_BATCH = 64
-#: What a model is made for that takes more than a latent and words: :attr:`Spec.beside`.
-_MADE_FOR = {"inpaint": "redraw a part of a picture (inpainting)", "edit": "change a picture by words"}
 #: What "automatic" is for models whose greatest noise level is far above that of others.
 EVEN_SCHEDULER = "uniform"
 #: Seeds are drawn from 32 bits, as in the programs that people paste seeds from; any 64-bit seed is accepted.
@@ -50,9 +49,9 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
         RequestError: steps, size, batch, seed, clip skip or a name that is out of range or unknown, or words alone for
             a model that takes more.
     """
-    if spec.beside:
+    if spec.beside == "edit" and request.init is None:
         raise RequestError(
-            f"this model is made to {_MADE_FOR[spec.beside]}, so words alone can't be drawn with it; "
+            "this model is made to change a picture by words, so words alone can't be drawn with it; "
             "give it a picture too, or take another model"
         )
     own = _own_size(request.init, spec)
@@ -85,7 +84,7 @@ def _own_size(init: InitImage | None, spec: Spec) -> tuple[int, int]:
     if init.resize_mode not in RESIZE_MODES:
         raise RequestError(f"resize_mode is {init.resize_mode!r}; give {', '.join(RESIZE_MODES)}")
     if init.mask is not None:
-        raise RequestError("a mask can't be drawn with yet; leave it out")
+        masks.check(init.mask)
     multiple = spec.size_multiple
     width, height = (max(1, round(side / multiple)) * multiple for side in init.picture.size)
     return width, height

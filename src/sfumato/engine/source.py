@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sfumato.engine import masks
 from sfumato.families.base import Networks
 from sfumato.families.decode import encode
-from sfumato.request import InitImage
+from sfumato.request import InitImage, Txt2ImgRequest
 from sfumato.runtime.finite import check_finite
+from sfumato.sampling.denoiser import Denoise
 
 #: The strength that whole steps are counted with; the web UI's limit, so that 1 still has a level to start from.
 _MOST = 0.999
@@ -48,8 +52,9 @@ def fit(picture: Image.Image, width: int, height: int, mode: str) -> Image.Image
     scaled = picture.resize(size, _LANCZOS)
     if mode == "crop":
         return scaled.crop((-left, -top, width - left, height - top))
+    pixels = np.asarray(scaled)
     sides = ((top, height - size[1] - top), (left, width - size[0] - left), (0, 0))
-    return Image.fromarray(np.pad(np.asarray(scaled), sides, mode="edge"))
+    return Image.fromarray(np.pad(pixels, sides[: pixels.ndim], mode="edge"))
 
 
 def to_pixels(picture: Image.Image) -> Tensor:
@@ -70,6 +75,77 @@ def to_latent(networks: Networks, init: InitImage, width: int, height: int) -> T
     return latent
 
 
+def part_of(request: Txt2ImgRequest, width: int, height: int) -> masks.Part | None:
+    """What of the request's picture is drawn at (width, height) in pixels; None without a mask.
+
+    The finished picture has its own size if only the part is drawn, or if the request names no size.
+    """
+    init = request.init
+    if init is None or init.mask is None:
+        return None
+    whole = opaque(init.picture)
+    mask = masks.soft(init.mask, whole.size)
+    if init.mask.only_masked:
+        box = masks.region(mask, init.mask.padding, width, height)
+    else:
+        if request.width is not None or request.height is not None:
+            whole, mask = (fit(each, width, height, init.resize_mode) for each in (whole, mask))
+        box = (0, 0, *whole.size)
+    return masks.Part(whole, mask, box, (width, height))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What stays while the rest is drawn: ``latent`` (1, C, h, w) of the picture, where ``mask`` (1, 1, h, w) is 0."""
+
+    latent: Tensor
+    mask: Tensor
+
+    def over(self, denoise: Denoise) -> Denoise:
+        """A denoiser whose clean latent is the picture's outside of the mask, at every noise level."""
+
+        def held(x: Tensor, sigma: float) -> Tensor:
+            return self.latent + self.mask * (denoise(x, sigma) - self.latent)
+
+        return held
+
+
+def mask_latent(part: masks.Part, factor: int) -> Tensor:
+    """The mask for latent cells, (1, 1, h, w): the mean of a cell's pixels."""
+    return F.avg_pool2d(masks.to_tensor(part.seen()[1]), factor)
+
+
+def hold(networks: Networks, part: masks.Part) -> Held:
+    """The picture's latent and which of it stays."""
+    latent = encode(networks, to_pixels(part.seen()[0]))
+    check_finite(latent, "encoding of the picture", None)
+    return Held(latent, mask_latent(part, networks.spec.latent_factor).to(latent.device))
+
+
+def fill(networks: Networks, part: masks.Part, held: Held, how: str, noise: Tensor) -> Tensor:
+    """What drawing starts from under the mask, as :class:`Mask` says of ``fill``; (B or 1, C, h, w)."""
+    if how == "original":
+        return held.latent
+    if how == "fill":
+        picture, mask = part.seen()
+        latent = encode(networks, masks.surroundings(to_pixels(picture), masks.to_tensor(mask)))
+        check_finite(latent, "encoding of the picture", None)
+        return latent
+    return held.latent + held.mask * ((noise if how == "latent noise" else 0.0) - held.latent)
+
+
 def describe(init: InitImage) -> dict[str, object]:
     """What a picture's metadata says of the start, under the web UI's names."""
-    return {"Denoising strength": init.denoising_strength}
+    said: dict[str, object] = {"Denoising strength": init.denoising_strength}
+    if (mask := init.mask) is None:
+        return said
+    said["Mask blur"] = mask.blur
+    if mask.blur_y is not None and mask.blur_y != mask.blur:
+        said["Mask blur"] = f"{mask.blur}x{mask.blur_y}"
+    if mask.invert:
+        said["Mask mode"] = "Inpaint not masked"
+    if mask.fill != "original":
+        said["Masked content"] = mask.fill
+    if mask.only_masked:
+        said |= {"Inpaint area": "Only masked", "Masked area padding": mask.padding}
+    return said

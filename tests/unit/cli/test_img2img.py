@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sfumato.cli import img2img, main
-from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.cli.flags import MaskFlags, Txt2ImgFlags
 from sfumato.request import Result, Txt2ImgRequest
 
 
@@ -24,11 +24,13 @@ class Catcher:
         raise CaughtError
 
 
-def _caught(path: Path, strength: float = 0.6, mode: str = "crop", **flags: object) -> Txt2ImgRequest:
+def _caught(
+    path: Path, strength: float = 0.6, mode: str = "crop", part: MaskFlags | None = None, **flags: object
+) -> Txt2ImgRequest:
     studio = Catcher()
     given = Txt2ImgFlags(prompt=["a cat"], outdir=path.parent, **flags)  # type: ignore[arg-type]
     with pytest.raises(CaughtError):
-        img2img.run(given, path, strength, mode, lambda _: studio)
+        img2img.run(given, path, strength, mode, lambda _: studio, part)
     return studio.request
 
 
@@ -54,6 +56,42 @@ def test_a_size_that_is_given_is_kept(picture: Path) -> None:
     assert _caught(picture, width=64).width == 64
     request = _caught(picture, resolution="64x32")
     assert (request.width, request.height) == (64, 32)
+
+
+def test_a_mask_is_read_and_goes_along(picture: Path) -> None:
+    path = picture.parent / "mask.png"
+    Image.new("L", (8, 8), 255).save(path)
+    part = MaskFlags(mask=path, mask_blur=1.5, fill="fill", only_masked=True, padding=3, invert=False)
+    mask = getattr(_caught(picture, part=part).init, "mask", None)
+
+    assert mask is not None
+    assert mask.picture.size == (8, 8)
+    assert (mask.blur, mask.fill, mask.only_masked, mask.padding) == (1.5, "fill", True, 3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "--mask FILE is needed"),
+        (["--mask", "nothing.png"], "--mask nothing.png: there is no such file"),
+        (["--mask", "black.png"], "black everywhere"),
+        (["--mask", "white.png", "--fill", "orignal"], "original"),
+        (["--mask", "white.png", "--invert"], "white everywhere"),
+        (["--mask", "white.png", "--mask-blur", "-1"], "blur is -1"),
+        (["--mask", "white.png", "--padding", "-1"], "padding is -1"),
+    ],
+)
+def test_a_part_that_cant_be_drawn_is_refused_in_a_line(
+    picture: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    Image.new("L", (8, 8), 255).save("white.png")
+    Image.new("L", (8, 8)).save("black.png")
+
+    assert main(["inpaint", "--init", str(picture), "--prompt", "a cat", *flags]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

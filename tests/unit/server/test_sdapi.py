@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sfumato.request import Mask
 from sfumato.server.services import Services
 
 SMALL = {"prompt": "a cat", "width": 32, "height": 16, "steps": 2, "seed": 7}
@@ -165,12 +166,77 @@ def test_img2img_starts_from_the_picture(client: TestClient, services: Services)
 def test_img2img_needs_a_picture_and_does_not_pretend(client: TestClient) -> None:
     assert client.post("/sdapi/v1/img2img", json=SMALL).status_code == 404
     assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": ["x"]}).status_code == 400
-    assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()], "mask": "x"}).status_code == 501
     assert client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()] * 2}).status_code == 501
     assert (
         client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()], "resize_mode": 9}).status_code
         == 400
     )
+
+
+def _mask(colour: tuple[int, ...] = (255, 255, 255), mode: str = "RGB") -> str:
+    mask, out = Image.new(mode, (8, 4)), io.BytesIO()
+    mask.paste(colour, (0, 0, 4, 4))
+    mask.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _inpaint(client: TestClient, services: Services, **given: object) -> Mask:
+    seen = []
+    submit = services.queue.submit
+    services.queue.submit = lambda request, **more: seen.append(request) or submit(request, **more)  # type: ignore[method-assign]
+    answer = client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()], "mask": _mask(), **given})
+    assert answer.status_code == 200, answer.text
+    return seen[0].init.mask
+
+
+def test_a_mask_is_drawn_with_the_web_uis_defaults(client: TestClient, services: Services) -> None:
+    mask = _inpaint(client, services)
+
+    assert [mask.picture.getpixel((x, 0)) for x in (0, 7)] == [255, 0]
+    assert (mask.blur, mask.blur_y, mask.invert, mask.fill) == (4, 4, False, "fill")
+    assert (mask.only_masked, mask.padding) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"mask_blur": 2}, {"blur": 2, "blur_y": 2}),
+        ({"mask_blur_x": 3, "mask_blur_y": 0}, {"blur": 3, "blur_y": 0}),
+        ({"inpainting_fill": 3, "inpainting_mask_invert": 1}, {"fill": "latent nothing", "invert": True}),
+        ({"inpaint_full_res": False, "inpaint_full_res_padding": 7}, {"only_masked": False, "padding": 7}),
+    ],
+)
+def test_the_masks_fields_are_those_of_the_web_ui(
+    client: TestClient, services: Services, given: dict, expected: dict
+) -> None:
+    mask = _inpaint(client, services, **given)
+
+    assert {name: getattr(mask, name) for name in expected} == expected
+
+
+def test_a_mask_is_read_by_its_transparency_and_rounded(client: TestClient, services: Services) -> None:
+    clear = _inpaint(client, services, mask=_mask((0, 0, 0, 200), "RGBA"))
+    soft = _inpaint(client, services, mask=_mask((200,), "L"), mask_round=False)
+
+    assert [clear.picture.getpixel((x, 0)) for x in (0, 7)] == [255, 0]
+    assert [soft.picture.getpixel((x, 0)) for x in (0, 7)] == [200, 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"mask": "x"}, 400),
+        ({"mask": _mask((0, 0, 0))}, 400),
+        ({"mask": _mask(), "init_images": None}, 404),
+        ({"mask": _mask(), "inpainting_fill": 4}, 422),
+        ({"mask": _mask(), "mask_blur": -1}, 422),
+        ({"mask": _mask(), "latent_mask": "x"}, 501),
+    ],
+)
+def test_a_mask_that_cant_be_drawn_with_is_refused(client: TestClient, given: dict, status: int) -> None:
+    answer = client.post("/sdapi/v1/img2img", json={**SMALL, "init_images": [_picture()], **given})
+
+    assert answer.status_code == status
 
 
 NAMES = """options cmd-flags samplers schedulers upscalers latent-upscale-modes sd-models sd-vae hypernetworks

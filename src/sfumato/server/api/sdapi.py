@@ -15,9 +15,10 @@ from fastapi import APIRouter, HTTPException, Request
 from PIL import Image
 
 import sfumato
+from sfumato.engine.masks import check as check_mask
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
-from sfumato.request import RESIZE_MODES, ImageInfo, InitImage, Txt2ImgRequest
+from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server import images
 from sfumato.server.api import sdapi_options
@@ -53,7 +54,7 @@ _IDLE: dict[str, tuple[object, ...]] = {
     "enable_hr": (None, False),
     "firstphase_width": (None, 0),
     "firstphase_height": (None, 0),
-    "mask": (None, ""),
+    "latent_mask": (None, ""),
     "initial_noise_multiplier": (None, 1),
 }
 RESIZERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
@@ -119,7 +120,31 @@ def to_init(given: Img2Img, services: Services) -> InitImage:
     if not 0 <= mode < len(RESIZE_MODES) or not 0 <= strength <= 1:
         raise RequestError("resize_mode is 0 to 3, and denoising_strength 0 to 1.")
     picture = images.from_base64(given.init_images[0], services.limits.picture_pixels)
-    return InitImage(picture=picture, denoising_strength=strength, resize_mode=RESIZE_MODES[mode])
+    mask = to_mask(given, services) if given.mask else None
+    return InitImage(picture=picture, denoising_strength=strength, resize_mode=RESIZE_MODES[mode], mask=mask)
+
+
+def to_mask(given: Img2Img, services: Services) -> Mask:
+    """The mask, read as the web UI does: by its transparency if it has any, and black or white unless ``mask_round`` is
+    off.
+    """
+    picture = images.from_base64(given.mask or "", services.limits.picture_pixels)
+    clear = picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255)
+    grey = picture.getchannel("A") if clear else picture.convert("L")
+    if given.mask_round is not False:
+        grey = grey.point([255 * (level > 128) for level in range(256)])
+    blur = [_or(given.mask_blur, _or(each, 4)) for each in (given.mask_blur_x, given.mask_blur_y)]
+    mask = Mask(
+        picture=grey,
+        blur=blur[0],
+        blur_y=blur[1],
+        invert=bool(given.inpainting_mask_invert),
+        fill=MASK_FILLS[_or(given.inpainting_fill, 0)],
+        only_masked=bool(_or(given.inpaint_full_res, True)),
+        padding=_or(given.inpaint_full_res_padding, 0),
+    )
+    check_mask(mask)
+    return mask
 
 
 def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRequest]]:

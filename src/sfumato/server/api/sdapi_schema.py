@@ -83,11 +83,15 @@ class Img2Img(Drawing):
     resize_mode: int | None = 0
     image_cfg_scale: Number | None = None
     mask: str | None = None
-    mask_blur: int | None = 4
-    inpainting_fill: int | None = 0
+    mask_blur: Annotated[int, Field(ge=0, le=512)] | None = None
+    mask_blur_x: Annotated[int, Field(ge=0, le=512)] | None = 4
+    mask_blur_y: Annotated[int, Field(ge=0, le=512)] | None = 4
+    mask_round: bool | None = True
+    latent_mask: str | None = None
+    inpainting_fill: Annotated[int, Field(ge=0, le=3)] | None = 0
     inpaint_full_res: bool | int | None = True
-    inpaint_full_res_padding: int | None = 0
-    inpainting_mask_invert: int | None = 0
+    inpaint_full_res_padding: Annotated[int, Field(ge=0, le=MAX_SIDE)] | None = 0
+    inpainting_mask_invert: bool | int | None = 0
     initial_noise_multiplier: Number | None = None
     include_init_images: bool | None = False
 
