@@ -66,6 +66,7 @@ def work(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     number = {"seed": 7, "width": 64, "height": 64, "steps": 2, "cfg_scale": 7.0, "clip_skip": 1, "eta": None}
     info = ImageInfo(**text, **number, model_hash="0123456789", device="cpu", dtype="float32")
     files.save(Image.new("RGB", (64, 64)), info, tmp_path / "apples", "picture")
+    Image.linear_gradient("L").save(tmp_path / "mask.png")
     return tmp_path
 
 
@@ -149,6 +150,7 @@ def test_every_flag_and_command_is_documented(capsys: pytest.CaptureFixture[str]
     for command, pages in (
         ("txt2img", "cli.md"),
         ("img2img", "cli.md modes.md"),
+        ("inpaint", "cli.md modes.md inpaint.md"),
         ("train", "train.md"),
         ("quantize", "quantize.md"),
         ("queue", "jobs.md"),
