@@ -132,6 +132,7 @@ def open_services(
                 format=files.FORMATS[settings.output.format],
             ),
             models=lambda: models_folder.list_models(folders),
+            prepare=jobs.crew.prepare,
             outlook=functools.partial(_outlook, settings, jobs.crew),
             loras=lambda: models_folder.list_loras(folders),
             embeddings=lambda: models_folder.list_embeddings(folders),

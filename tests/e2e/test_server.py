@@ -100,6 +100,25 @@ def test_the_official_openai_package_draws(address: str) -> None:
         api.images.generate(prompt="a cat", size="65x64", extra_body={"steps": 1})
 
 
+def test_a_model_is_let_go_and_loaded_again(address: str) -> None:
+    def taken(client: httpx.Client) -> float:
+        found = re.search(r'sfumato_memory_bytes{process="worker-0"} (\S+)', client.get("/metrics").text)
+        assert found
+        return float(found[1])
+
+    small = {"prompt": "a cat", "width": 64, "height": 64, "steps": 1}
+    with httpx.Client(base_url=address, auth=AUTH, timeout=120) as client:
+        assert client.post("/sdapi/v1/txt2img", json=small).status_code == 200
+        before, weights = taken(client), client.get("/api/v1/models").json()["models"][0]["bytes"]
+        assert client.post("/sdapi/v1/unload-checkpoint").status_code == 200
+        end = time.monotonic() + 30
+        while taken(client) > before - weights / 3:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert client.post("/sdapi/v1/reload-checkpoint").status_code == 200
+        assert client.post("/sdapi/v1/txt2img", json=small).status_code == 200
+
+
 def test_a_native_job_ends_in_the_gallery(address: str) -> None:
     with httpx.Client(base_url=address, auth=AUTH, timeout=120) as client:
         given = {"request": {"prompt": "a blue rocket", "width": 64, "height": 64, "steps": 6, "seed": 1}}

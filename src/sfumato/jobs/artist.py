@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import logging
 import time
 import traceback
 from collections.abc import Callable
@@ -11,9 +13,12 @@ import torch
 
 from sfumato.errors import SfumatoError
 from sfumato.jobs import checkpoint
-from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Report, Stepped, Stopped, Studio, Tools
+from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Prepare, Report, Stepped, Stopped, Studio, Tools
 from sfumato.jobs.types import Cause, Progress
 from sfumato.request import ResumePoint, StepEvent
+from sfumato.runtime import memory
+
+logger = logging.getLogger(__name__)
 
 #: Previews take at most about this share of the time.
 PREVIEW_SHARE = 0.05
@@ -52,6 +57,18 @@ class Artist:
         except Exception as error:  # noqa: BLE001  the one place where a fault of ours ends as a failed job
             message = f"A fault of Sfumato's own: {type(error).__name__}: {error}"
             report(Failed(cause=Cause(kind="Defect", message=message, detail=traceback.format_exc())))
+
+    def prepare(self, wish: Prepare) -> None:
+        """Load a model before there is an order for it, or let go of the one that is loaded."""
+        if not wish.loaded:
+            self._studio = self._model = None
+            gc.collect()
+            memory.trim()
+            return
+        try:
+            self._open(wish.model).load()
+        except SfumatoError as error:  # the first order for it will fail with the same words
+            logger.warning("the model can't be loaded: %s", error)
 
     def _open(self, model: str | None) -> Studio:
         if self._studio is None or model != self._model:

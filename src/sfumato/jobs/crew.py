@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sfumato.errors import QueueBusyError
 from sfumato.jobs import delivery
-from sfumato.jobs.messages import Saver, Worker
+from sfumato.jobs.messages import Prepare, Saver, Worker
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.slot import Slot, WorkerStatus, give_back
 from sfumato.runtime.atomic import remove_unfinished
@@ -77,6 +77,11 @@ class Crew:
     def workers(self) -> Sequence[WorkerStatus]:
         """What each worker does now."""
         return tuple(slot.status() for slot in tuple(self._slots))
+
+    def prepare(self, wish: Prepare) -> None:
+        """Have every worker load a model, or let go of the one that it has, after the job that it draws."""
+        for slot in tuple(self._slots):
+            slot.prepare(wish)
 
     def close(self, patience: float = PATIENCE) -> None:
         """Stop in order: within ``patience`` seconds running jobs say where they are; then nothing runs any more."""

@@ -34,6 +34,16 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """What a worker is to have in memory when it has no order: ``model`` (None is the settings'), or with ``loaded``
+    false no model at all.
+    """
+
+    model: str | None = None
+    loaded: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ready:
     """The worker takes orders. ``devices`` is how many devices of the wished kind its machine has."""
 
@@ -126,6 +136,10 @@ class Worker(Protocol):
 
     def stop(self, token: Token) -> None:
         """Ends that order, or nothing if it is not being drawn, after the step that it is in. From any thread."""
+        ...
+
+    def prepare(self, wish: Prepare) -> None:
+        """Has a model loaded or let go, after the order that is being drawn. From any thread; does not wait."""
         ...
 
     def close(self, patience: float) -> None:

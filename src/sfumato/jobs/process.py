@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfumato.jobs import worker
-from sfumato.jobs.messages import LAST, Order, Ready, Report, Token, Tools, WorkerLostError
+from sfumato.jobs.messages import LAST, Order, Prepare, Ready, Report, Token, Tools, WorkerLostError
 from sfumato.jobs.types import Cause
 
 #: Signals that someone or something outside sends; after all others the job is to blame.
@@ -59,6 +59,10 @@ class ProcessWorker:
         """See :class:`sfumato.jobs.messages.Worker`."""
         self._send(token)
 
+    def prepare(self, wish: Prepare) -> None:
+        """See :class:`sfumato.jobs.messages.Worker`."""
+        self._send(wish)
+
     def close(self, patience: float) -> None:
         """See :class:`sfumato.jobs.messages.Worker`."""
         with self._lock, contextlib.suppress(OSError):
@@ -70,7 +74,7 @@ class ProcessWorker:
             self.process.kill()
             self.process.join()
 
-    def _send(self, message: Order | Token) -> None:
+    def _send(self, message: Order | Prepare | Token) -> None:
         # A worker that is gone is noticed where its reports are read.
         with self._lock, contextlib.suppress(OSError):
             self._out.send(message)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sfumato.errors import DeviceError
-from sfumato.jobs.messages import Order, Ready, Report, Token, Tools, WorkerLostError
+from sfumato.jobs.messages import Order, Prepare, Ready, Report, Token, Tools, WorkerLostError
 from sfumato.jobs.process import ProcessWorker
 from sfumato.jobs.types import Cause
 
@@ -47,6 +47,10 @@ class RemoteWorker:
         """See :class:`sfumato.jobs.messages.Worker`."""
         self._worker.stop(token)
 
+    def prepare(self, wish: Prepare) -> None:
+        """See :class:`sfumato.jobs.messages.Worker`."""
+        self._worker.prepare(wish)
+
 
 class RayWorker:
     """An actor as its supervisor sees it. See :class:`sfumato.jobs.messages.Worker`."""
@@ -71,6 +75,10 @@ class RayWorker:
     def stop(self, token: Token) -> None:
         """See :class:`sfumato.jobs.messages.Worker`."""
         self._actor.stop.remote(token)
+
+    def prepare(self, wish: Prepare) -> None:
+        """See :class:`sfumato.jobs.messages.Worker`."""
+        self._actor.prepare.remote(wish)
 
     def close(self, patience: float) -> None:
         """See :class:`sfumato.jobs.messages.Worker`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sfumato.errors import SfumatoError
 from sfumato.jobs.hub import POLL
-from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Report, Stepped, Worker, WorkerLostError
+from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Prepare, Report, Stepped, Worker, WorkerLostError
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.types import Cause, Job
 
@@ -79,6 +79,12 @@ class Slot:
         job, worker = self._job, self._worker
         if job is not None and worker is not None and not self._queue.current(job):
             worker.stop((job.id, job.attempt))
+
+    def prepare(self, wish: Prepare) -> None:
+        """Have a model loaded or let go, when the worker is there."""
+        worker = self._worker
+        if worker is not None and self._state in ("idle", "drawing"):
+            worker.prepare(wish)
 
     def ask_to_end(self) -> None:
         """Take no job any more, and say where the running one is."""

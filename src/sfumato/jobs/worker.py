@@ -11,7 +11,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sfumato.jobs.messages import Order, Ready, Report, Token, Tools
+from sfumato.jobs.messages import Order, Prepare, Ready, Report, Token, Tools
 
 #: Added to the kernel's score of what to kill when memory runs out: the worker before the server.
 OOM_SCORE = "500"
@@ -44,6 +44,9 @@ def main(inbox: Connection, outbox: Connection, tools: Tools, device: str | None
     send(Ready(devices=devices, pid=os.getpid()))
     while True:
         order = inward.orders.get()
+        if isinstance(order, Prepare):
+            artist.prepare(order)
+            continue
         artist.draw(order, send, lambda token=order.token: token in inward.stops)
 
 
@@ -58,7 +61,7 @@ class _Inward:
     """Reads the pipe beside the drawing, so that a word to stop is heard in the middle of it."""
 
     def __init__(self, inbox: Connection) -> None:
-        self.orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self.orders: queue.SimpleQueue[Order | Prepare] = queue.SimpleQueue()
         self.stops: set[Token] = set()
         self._inbox = inbox
         threading.Thread(target=self._read, daemon=True).start()
@@ -71,6 +74,8 @@ class _Inward:
                 os._exit(0)  # the server is gone; what it had stored is all that counts
             if isinstance(message, Order):
                 self.stops &= {message.token}  # those for earlier orders came too late
+                self.orders.put(message)
+            elif isinstance(message, Prepare):
                 self.orders.put(message)
             else:
                 self.stops.add(message)

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from sfumato.errors import CheckpointError, nearest
 from sfumato.gallery.album import Gallery
+from sfumato.jobs.messages import Prepare
 from sfumato.jobs.queue import JobQueue
 from sfumato.runtime.plan import Ask, Outlook
 from sfumato.server.limits import Limits
@@ -58,6 +59,7 @@ class Services:
     Attributes:
         models, loras, embeddings, vaes: names to paths, looked up anew at each call; the built-in model is the first.
         outlook: whether a model can draw a picture in the memory that there is; nothing is loaded for it.
+        prepare: has all workers load a model, or let go of theirs; does not wait for it.
         settings: dotted keys to value and origin.
         pids: process numbers of the workers, for their memory.
         trainings: None where nothing is trained.
@@ -68,6 +70,7 @@ class Services:
     defaults: Defaults
     models: Callable[[], Mapping[str, Path]]
     outlook: Callable[[str, Ask], Outlook]
+    prepare: Callable[[Prepare], None]
     loras: Callable[[], Mapping[str, Path]] = dict
     embeddings: Callable[[], Mapping[str, Path]] = dict
     vaes: Callable[[], Mapping[str, Path]] = dict

@@ -13,7 +13,7 @@ import worker_tools
 from checkpoints import make_networks, write_ldm
 
 from sfumato.jobs import process
-from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Report, Stepped, Stopped, WorkerLostError
+from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Prepare, Report, Stepped, Stopped, WorkerLostError
 from sfumato.jobs.process import ProcessWorker, visible_device
 from sfumato.request import Txt2ImgRequest
 
@@ -77,6 +77,20 @@ def test_an_order_is_drawn_and_opens_no_socket(start: Start, tmp_path: Path) -> 
         assert failed.cause.kind == "Defect"
         assert "A worker has no network" in failed.cause.message
     assert "socket.getaddrinfo" in notes.read_text()  # so the hook does hear of them
+
+
+def test_a_worker_holds_the_model_that_it_was_told_to(start: Start) -> None:
+    worker = start()
+    first = _draw(worker)[-1]
+    worker.prepare(Prepare(loaded=False))
+    again = _draw(worker)[-1]
+    assert isinstance(first, Drawn)
+    assert isinstance(again, Drawn)
+    assert again.pictures[0][0] == first.pictures[0][0]
+
+    worker.prepare(Prepare(model="crash"))  # loads it, and so falls
+    with pytest.raises(WorkerLostError):
+        _draw(worker)
 
 
 def test_a_stop_is_heard_within_a_step_and_what_can_not_be_drawn_is_said(start: Start) -> None:

@@ -87,6 +87,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
         gallery=gallery,
         defaults=Defaults(model="stable-universe", size=(64, 64), steps=2),
         models=lambda: models,
+        prepare=lambda wish: None,
         outlook=lambda model, ask: outlook(SMALL, ask, Formats("float32", "float32"), 4_000_000_000),
         limits=Limits(body_bytes=1 << 20, picture_pixels=1 << 16, pixels=1 << 16, batch=4, iterations=4, jobs=50),
         settings={"device": ("cpu", "default")},

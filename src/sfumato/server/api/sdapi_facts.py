@@ -9,6 +9,7 @@ import psutil
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
+from sfumato.jobs.messages import Prepare
 from sfumato.sampling import names
 from sfumato.server.api import sdapi_options
 from sfumato.server.api.sdapi import RESIZERS
@@ -149,9 +150,10 @@ def _state_routes(router: APIRouter, services: Services) -> None:
 
     @router.post("/unload-checkpoint")
     def unload() -> None:
-        """Workers keep the model that they drew with last."""
-        raise NotSupportedError("This server's workers keep their model; it can't be unloaded.")
+        """Let go of the model, after the job that is being drawn; the next job loads it again."""
+        services.prepare(Prepare(loaded=False))
 
     @router.post("/reload-checkpoint")
     def reload() -> None:
-        """Nothing to do: a worker loads the model that a job needs."""
+        """Load the model of now before a job asks for it."""
+        services.prepare(Prepare(model=services.model))
