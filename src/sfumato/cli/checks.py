@@ -15,7 +15,7 @@ MAX_CFG_SCALE = 100
 MAX_CLIP_SKIP = 12
 MAX_ETA = 10
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
-PRECISIONS = ("autocast", "full", "half", "bf16")
+PRECISIONS = ("autocast", "full", "half", "bf16", "int8")
 
 
 def check_request(request: Txt2ImgRequest, n_iter: int) -> None:

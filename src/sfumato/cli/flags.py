@@ -42,7 +42,7 @@ ClipSkip = Annotated[
     int | None, Option("--clip_skip", metavar="N", help="Use the text encoder's layer that many from the last.")
 ]
 Eta = Annotated[float | None, Option("--eta", metavar="N", help="Share of fresh noise in samplers that take it.")]
-Precision = Annotated[str | None, Option("--precision", metavar="NAME", help="autocast, full, half or bf16.")]
+Precision = Annotated[str | None, Option("--precision", metavar="NAME", help="autocast, full, half, bf16 or int8.")]
 Device = Annotated[str | None, Option("--device", metavar="NAME", help="auto, cpu, cuda, mps or xpu.")]
 Memory = Annotated[str | None, Option("--memory", metavar="NAME", help="auto, max_speed, balanced, low or minimal.")]
 Outdir = Annotated[Path | None, Option("--outdir", metavar="FOLDER", help="Where pictures go.")]

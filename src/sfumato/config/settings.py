@@ -54,7 +54,7 @@ class ModelSettings(_Section):
     scheduler: str | None = None
     cfg_scale: Annotated[Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_no_switch)] = None
     clip_skip: Annotated[Whole, Field(ge=1, le=12)] = 1
-    precision: Literal["autocast", "full", "half", "bf16"] = "autocast"
+    precision: Literal["autocast", "full", "half", "bf16", "int8"] = "autocast"
 
     @property
     def size(self) -> tuple[int, int]:

@@ -24,12 +24,13 @@ from sfumato.families.base import Networks, Spec
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
 from sfumato.prompt.networks import take_networks
+from sfumato.quant import int8
 from sfumato.request import ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
 from sfumato.runtime import formats, memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe, quick
 from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
 from sfumato.runtime.plan import plan as make_plan
-from sfumato.runtime.precision import choose
+from sfumato.runtime.precision import Precision, choose
 from sfumato.runtime.threads import set_threads
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.weights.digest import cache_file, model_hash, network_hash
@@ -68,7 +69,8 @@ class Studio:
     Args:
         model: a name in ``models_folders``, the built-in ``"stable-universe"``, or a path.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xpu"``.
-        precision: ``"autocast"`` (half precision where the device is good at it), ``"full"``, ``"half"``, ``"bf16"``.
+        precision: ``"autocast"`` (half precision where the device is good at it), ``"full"``, ``"half"``, ``"bf16"``,
+            ``"int8"``.
         memory: ``"auto"``, ``"max_speed"``, ``"balanced"``, ``"low"`` or ``"minimal"``: see
             :mod:`sfumato.runtime.plan`.
         threads: processor threads, or None for as many as there are cores.
@@ -169,7 +171,11 @@ class Studio:
             wish = self._precision
             with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
                 device = torch.device(self.facts.kind)
-                networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=streamed)
+                # Of weights that stay in the file, one at a time is in memory while they are packed.
+                away = streamed or wish.int8
+                networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=away)
+                if wish.int8:
+                    _pack(networks, wish)
                 optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = schedule_of(networks.spec)
             loras = Adapters(networks)
@@ -232,6 +238,14 @@ class Studio:
             memory=self._used.rung if self._used else "",
             extra={**_describe_start(job, model.networks.spec), **more},
         )
+
+
+def _pack(networks: Networks, wish: Precision) -> None:
+    """Weights of 8 bits in all networks."""
+    int8.pack_network(networks.unet, wish.dtype)
+    int8.pack_network(networks.vae, wish.vae_dtype)
+    for reader in networks.readers:
+        int8.pack_network(reader.network, wish.dtype)
 
 
 def _describe_start(job: Job, spec: Spec) -> dict[str, object]:

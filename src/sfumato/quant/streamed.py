@@ -27,6 +27,10 @@ class StreamedLayer(Holding, nn.Module):
         """A copy of the weight, as the file has it."""
         return self._remote.read().clone()
 
+    def stock(self) -> nn.Module:
+        """The stock layer of its kind and size, whose weight is on ``meta``."""
+        raise NotImplementedError
+
     def _weight_for(self, x: Tensor) -> Tensor:
         return self._once(x.dtype, lambda dtype: self._remote.read().to(x.device, dtype))
 
@@ -42,6 +46,12 @@ class StreamedLinear(StreamedLayer):
         """``remote``: of (out, in); ``bias``: (out,)."""
         super().__init__(remote, bias)
         self.out_features, self.in_features = remote.shape
+
+    def stock(self) -> nn.Module:
+        """See :meth:`StreamedLayer.stock`."""
+        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        layer.bias = self.bias
+        return layer
 
     @property
     def first(self) -> StreamedLinear:
@@ -71,6 +81,13 @@ class StreamedConv2d(StreamedLayer):
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
         self.kernel_size, self.groups = layer.kernel_size, layer.groups
         self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
+
+    def stock(self) -> nn.Module:
+        """See :meth:`StreamedLayer.stock`."""
+        sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
+        layer = nn.Conv2d(*sizes, self.groups, bias=False, device="meta")
+        layer.bias = self.bias
+        return layer
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H', W')."""

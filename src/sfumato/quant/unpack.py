@@ -17,6 +17,8 @@ from sfumato.weights.blocks import Blocks
 
 #: Numbers that are unpacked at a time, so that what lies between stays in a processor's cache.
 CHUNK = 2**18
+#: Our own type, of no file: a row's scale in bfloat16 and its numbers as 8-bit integers, however many.
+ROWS = "INT8"
 #: The sixteen values of the types that have no even steps.
 _UNEVEN = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
@@ -37,8 +39,8 @@ def unpack(blocks: Blocks, dtype: torch.dtype) -> Tensor:
         CheckpointError: the type is unknown.
     """
     codec, data = codec_of(blocks.kind), blocks.data
-    out = torch.empty(len(data), codec.numbers, dtype=dtype, device=data.device)
-    step = max(1, CHUNK // codec.numbers) if data.device.type == "cpu" else len(data)
+    out = torch.empty(len(data), blocks.block, dtype=dtype, device=data.device)
+    step = max(1, CHUNK // blocks.block) if data.device.type == "cpu" else len(data)
     for start in range(0, len(data), step):
         out[start : start + step] = codec.unpack(data[start : start + step])
     return out.view(blocks.shape)
@@ -50,6 +52,8 @@ def codec_of(kind: str) -> Codec:
     Raises:
         CheckpointError: there is none.
     """
+    if kind == ROWS:
+        return Codec(0, 0, _rows)
     if kind not in CODECS:
         raise CheckpointError(f"weights of type {kind} can't be read; known: {', '.join(CODECS).lower()}")
     return CODECS[kind]
@@ -144,6 +148,10 @@ def _iq4_nl(data: Tensor) -> Tensor:
 def _iq4_xs(data: Tensor) -> Tensor:
     steps = _fields(data[:, 4:8], 1, 4) | (_fields(data[:, 2:4], 1, 2) << 4)
     return _scaled(_uneven(_fields(data[:, 8:], 16, 4)), _half(data, 0) * steps.float().sub_(32))
+
+
+def _rows(data: Tensor) -> Tensor:
+    return data[:, 2:].view(torch.int8).float().mul_(data[:, :2].view(torch.bfloat16).float())
 
 
 CODECS: Mapping[str, Codec] = {

@@ -5,24 +5,29 @@ Imports no torch, so that a plan is made before it is loaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sfumato.errors import DeviceError, nearest
 
-WISHES = ("autocast", "full", "half", "bf16")
+WISHES = ("autocast", "full", "half", "bf16", "int8")
 
 
 @dataclass(frozen=True)
 class Formats:
-    """``dtype`` for text encoder and UNet, ``vae_dtype`` for the autoencoder, and why."""
+    """``dtype`` for text encoder and UNet, ``vae_dtype`` for the autoencoder, and why.
+
+    ``int8``: weights are in memory as 8-bit integers, and unpacked to these types layer by layer.
+    """
 
     dtype: str
     vae_dtype: str
     reason: str = ""
+    int8: bool = False
 
 
 def choose(wish: str, kind: str, bf16: bool, fp16: bool) -> Formats:
-    """The formats for ``autocast`` (half precision where the device is good at it), ``full``, ``half`` or ``bf16``.
+    """The formats for ``autocast`` (half precision where the device is good at it), ``full``, ``half``, ``bf16``, or
+    ``int8``, which computes as ``autocast`` does with weights of 8 bits.
 
     Args:
         kind: the device's. bf16, fp16: whether its products in that type are native and fast.
@@ -33,6 +38,9 @@ def choose(wish: str, kind: str, bf16: bool, fp16: bool) -> Formats:
     if wish not in WISHES:
         choices = f"choose {', '.join(WISHES)}; {nearest(wish, WISHES)}".rstrip("; ")
         raise DeviceError(f"unknown precision {wish!r}; {choices}")
+    if wish == "int8":
+        plain = choose("autocast", kind, bf16, fp16)
+        return replace(plain, reason=f"weights of 8 bits, as asked; {plain.reason}", int8=True)
     if wish == "full":
         return Formats("float32", "float32", "float32 as asked")
     if wish == "bf16":

@@ -46,6 +46,8 @@ RELEASED: Mapping[str, tuple[str, ...]] = {
 STREAMED: Mapping[str, tuple[str, ...]] = {"low": ("unet",), "minimal": ("unet",)}
 #: What of a streamed network is in memory all the same: the share of its small tensors, and a window of the file.
 SMALL, WINDOW = 0.01, 130_000_000
+#: Bytes of a number of 8 bits, with its channel's scale and with the tensors that are too small to be packed.
+INT8 = 1.01
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -66,9 +68,9 @@ class Sizes:
     vae_width: int = 128
     factor: int = 8
 
-    def bytes_of(self, part: str, width: int) -> int:
+    def bytes_of(self, part: str, width: float) -> int:
         """A network's weights in memory, at ``width`` bytes a number that is not packed."""
-        return self.numbers.get(part, 0) * width + self.packed.get(part, 0)
+        return int(self.numbers.get(part, 0) * width) + self.packed.get(part, 0)
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,11 @@ def step_down(rung: str) -> str | None:
 
 def _rung(name: str, sizes: Sizes, ask: Ask, formats: Formats) -> Plan:
     released = RELEASED[name]
-    streamed = tuple(part for part in STREAMED.get(name, ()) if not sizes.packed.get(part))
+    streamed = tuple(p for p in STREAMED.get(name, ()) if not sizes.packed.get(p) and not formats.int8)
     tile = _tile(TILES[name], sizes, ask)
     stages = _stages(name, sizes, ask, formats, streamed, tile)
     reasons = [f"{formats.dtype} for text encoder and UNet, {formats.vae_dtype} for the autoencoder"]
+    reasons += ["weights of 8 bits, unpacked layer by layer"] * formats.int8
     reasons += [f"out of memory while not used: {', '.join(released)}"] * bool(released)
     reasons += [f"decoded in tiles of {tile * sizes.factor} pixels"] * bool(tile)
     reasons += [f"read from the file at every step, layer by layer: {', '.join(streamed)}"] * bool(streamed)
@@ -182,7 +185,8 @@ def _stages(
     """Bytes at the peak of each stage."""
     released = RELEASED[rung]
     width, vae_width = _BYTES[formats.dtype], _BYTES[formats.vae_dtype]
-    held = {part: sizes.bytes_of(part, vae_width if part == "vae" else width) for part in NETWORKS}
+    widths = {part: INT8 if formats.int8 else vae_width if part == "vae" else width for part in NETWORKS}
+    held = {part: sizes.bytes_of(part, widths[part]) for part in NETWORKS}
     window = sum(min(held[part], WINDOW) for part in streamed)
     held |= {part: int(held[part] * SMALL) for part in streamed}
     read = sum(taken - sizes.packed.get(part, 0) for part, taken in held.items())

@@ -15,11 +15,14 @@ __all__ = ["WISHES", "Precision", "choose"]
 
 @dataclass(frozen=True)
 class Precision:
-    """``dtype`` for the UNet and the text encoder, ``vae_dtype`` for the autoencoder, and why."""
+    """``dtype`` for the UNet and the text encoder, ``vae_dtype`` for the autoencoder, why, and whether weights are
+    packed to 8 bits.
+    """
 
     dtype: torch.dtype
     vae_dtype: torch.dtype
     reason: str
+    int8: bool = False
 
 
 def choose(wish: str, facts: DeviceFacts) -> Precision:
@@ -29,4 +32,4 @@ def choose(wish: str, facts: DeviceFacts) -> Precision:
         DeviceError: as there.
     """
     chosen = formats.choose(wish, facts.kind, facts.bf16, facts.fp16)
-    return Precision(getattr(torch, chosen.dtype), getattr(torch, chosen.vae_dtype), chosen.reason)
+    return Precision(getattr(torch, chosen.dtype), getattr(torch, chosen.vae_dtype), chosen.reason, chosen.int8)

@@ -111,3 +111,15 @@ def test_low_rungs_stream_what_is_not_packed() -> None:
         assert any("layer by layer: unet" in reason for reason in made.reasons) == bool(made.streamed)
         assert plan(packed, SQUARE, BF16, PLENTY, rung).streamed == ()
     assert plan(SD15, SQUARE, BF16, PLENTY, "low").peak < 2 * SD15.numbers["unet"]
+
+
+def test_weights_of_8_bits_take_a_byte_a_number() -> None:
+    numbers = sum(SD15.numbers.values())
+    int8 = Formats("bfloat16", "bfloat16", int8=True)
+
+    for rung in RUNGS:
+        made, plain = plan(SD15, SQUARE, int8, PLENTY, rung), plan(SD15, SQUARE, BF16, PLENTY, rung)
+        assert made.streamed == ()
+        assert any("8 bits" in reason for reason in made.reasons)
+        if rung in ("max_speed", "balanced"):
+            assert plain.stages["load"] - made.stages["load"] == pytest.approx(numbers, rel=0.02)

@@ -28,6 +28,8 @@ def facts(kind="cpu", *, bf16=False, fp16=False):
         ("full", facts("cuda", bf16=True, fp16=True), F32, F32),
         ("bf16", facts("cpu"), BF16, BF16),
         ("half", facts("cuda", fp16=True), F16, F32),
+        ("int8", facts("cpu", bf16=True), BF16, BF16),
+        ("int8", facts("cpu"), F32, F32),
     ],
 )
 def test_a_wish_and_a_device_give_the_formats(wish, device, dtype, vae_dtype):
@@ -35,6 +37,7 @@ def test_a_wish_and_a_device_give_the_formats(wish, device, dtype, vae_dtype):
 
     assert (chosen.dtype, chosen.vae_dtype) == (dtype, vae_dtype)
     assert chosen.reason
+    assert chosen.int8 == (wish == "int8")
 
 
 def test_float16_on_a_cpu_is_refused_with_what_to_use_instead():
