@@ -82,11 +82,12 @@ def model(form: Form, services: Services) -> None:
     choice(form, "model", {None: services.defaults.model, **others})
 
 
-def numbers(form: Form) -> None:
+def numbers(form: Form, *, batch: bool = True) -> None:
     """How it is drawn, in pairs."""
     with ui.element("div").classes("pair"):
         number(form, "steps", 1, 1000)
-        number(form, "batch_size", 1, 64)
+        if batch:
+            number(form, "batch_size", 1, 64)
         choice(form, "sampler", {None: say("automatic"), **{each.label: each.label for each in SAMPLERS}})
         choice(form, "scheduler", {None: say("automatic"), **{each.label: each.label for each in SCHEDULERS}})
         number(form, "cfg_scale", 0, 100, step=0.5, hint=say("cfg_hint"))

@@ -12,6 +12,7 @@ from sfumato.server.ui import facts
 from sfumato.server.ui.create import CreatePage
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit import EditPage, arrive
+from sfumato.server.ui.explore import ExplorePage
 from sfumato.server.ui.gallery_page import GalleryPage
 from sfumato.server.ui.queue_page import QueuePage
 from sfumato.server.ui.train_page import TrainPage
@@ -35,6 +36,7 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
         return arrive(desk, tray, job, index, picture) if job or picture else EditPage(desk, tray) and None
 
     ui.page("/edit")(edit)
+    ui.page("/explore")(lambda: ExplorePage(desk) and None)
     ui.page("/gallery")(lambda: GalleryPage(desk.services.gallery) and None)
     ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
     if (trainings := desk.services.trainings) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, Generic, TypeVar
 
 from nicegui import app, ui
@@ -31,8 +31,13 @@ class Workbench(Generic[F]):
     def begin(self) -> None:
         """After everything is built: show what an earlier visit left, and listen."""
         self.stage.resume(app.storage.user.get(self.jobs_name, []))
+        self.listen(self.stage.refresh, self.stage.interrupt)
+
+    def listen(self, refresh: Callable[[], None], interrupt: Callable[[], None]) -> None:
+        """Show what changes, keep what is filled in, and hear the keys."""
+        self._interrupt = interrupt
         ui.keyboard(on_key=self._key, ignore=[])
-        ui.timer(0.3, self.stage.refresh)
+        ui.timer(0.3, refresh)
         ui.timer(2, self.keep)
 
     def build_button(self) -> None:
@@ -73,4 +78,4 @@ class Workbench(Generic[F]):
         if down and key == "Enter" and event.modifiers.ctrl:
             await self.generate()
         elif down and key == "Escape":
-            self.stage.interrupt()
+            self._interrupt()
