@@ -79,13 +79,17 @@ def _drawing(command: Callable[..., None]) -> Callable[..., None]:
 
 @_drawing
 def img2img(
-    init: flags.Init, strength: flags.Strength = 0.75, resize_mode: flags.ResizeMode = "stretch", **drawing: Any
+    init: flags.Init,
+    strength: flags.Strength = 0.75,
+    resize_mode: flags.ResizeMode = "stretch",
+    image_cfg_scale: flags.ImageCfgScale = 1.5,
+    **drawing: Any,
 ) -> None:
     """Draw from a picture and words. Takes the flags of txt2img too; the size is the picture's if none is given."""
     given = flags.Txt2ImgFlags(**drawing)
     from sfumato.cli.img2img import run
 
-    run(given, init, strength, resize_mode)
+    run(given, flags.InitFlags(init, strength, resize_mode, image_cfg_scale))
 
 
 @_drawing
@@ -99,6 +103,7 @@ def inpaint(
     only_masked: flags.OnlyMasked = False,
     padding: flags.Padding = 32,
     invert: flags.Invert = False,
+    image_cfg_scale: flags.ImageCfgScale = 1.5,
     **drawing: Any,
 ) -> None:
     """Draw a part of a picture anew. Takes the flags of txt2img too; what the mask leaves out keeps its bytes."""
@@ -108,7 +113,7 @@ def inpaint(
     given = flags.Txt2ImgFlags(**drawing)
     from sfumato.cli.img2img import run
 
-    run(given, init, strength, resize_mode, part=part)
+    run(given, flags.InitFlags(init, strength, resize_mode, image_cfg_scale), part=part)
 
 
 @as_command

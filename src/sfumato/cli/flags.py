@@ -106,6 +106,9 @@ Strength = Annotated[
 ResizeMode = Annotated[
     str, Option("--resize_mode", metavar="NAME", help="To another size: stretch, crop, fill or latent.")
 ]
+ImageCfgScale = Annotated[
+    float, Option("--image_cfg_scale", metavar="N", help="How near a model that changes pictures by words stays to it.")
+]
 MaskFile = Annotated[
     Path | None, Option("--mask", metavar="FILE", help="White where to draw, black what stays; grey is in between.")
 ]
@@ -116,6 +119,16 @@ MaskFill = Annotated[
 OnlyMasked = Annotated[bool, Option("--only_masked", help="Draw the mask's part alone, as large as the whole.")]
 Padding = Annotated[int, Option("--padding", metavar="N", help="What --only_masked sees around it, in pixels.")]
 Invert = Annotated[bool, Option("--invert", help="Draw where the mask is black.")]
+
+
+@dataclass(frozen=True)
+class InitFlags:
+    """What was typed of the picture to start from."""
+
+    path: Path
+    strength: float = 0.75
+    resize_mode: str = "stretch"
+    image_cfg_scale: float = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.cli import checks, txt2img
-from sfumato.cli.flags import MaskFlags, Txt2ImgFlags
+from sfumato.cli.flags import InitFlags, MaskFlags, Txt2ImgFlags
 from sfumato.errors import RequestError
 from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask
 
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 
 def run(
     flags: Txt2ImgFlags,
-    path: Path,
-    strength: float,
-    resize_mode: str,
+    start: InitFlags,
     open_studio: txt2img.OpenStudio | None = None,
     part: MaskFlags | None = None,
 ) -> None:
-    """As :func:`sfumato.cli.txt2img.run`, from the picture at ``path``; with ``part`` only where its mask is white."""
+    """As :func:`sfumato.cli.txt2img.run`, from the picture of ``start``; with ``part`` only where its mask is white."""
     # Written so that NaN fails too.
-    if not 0 <= strength <= 1:
-        raise RequestError(f"--strength {strength} is out of range; it must be 0 to 1.")
-    checks.check_name("--resize_mode", resize_mode, RESIZE_MODES)
-    picture = read_picture("--init", path)
+    for flag, value, most in (("--strength", start.strength, 1), ("--image_cfg_scale", start.image_cfg_scale, 100)):
+        if not 0 <= value <= most:
+            raise RequestError(f"{flag} {value} is out of range; it must be 0 to {most}.")
+    checks.check_name("--resize_mode", start.resize_mode, RESIZE_MODES)
+    picture = read_picture("--init", start.path)
     mask = None if part is None else _read_mask(part)
-    init = InitImage(picture=picture, denoising_strength=strength, resize_mode=resize_mode, mask=mask)
+    init = InitImage(
+        picture=picture,
+        denoising_strength=start.strength,
+        resize_mode=start.resize_mode,
+        mask=mask,
+        image_cfg_scale=start.image_cfg_scale,
+    )
     txt2img.run(flags, open_studio, init)
 
 

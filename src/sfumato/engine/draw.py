@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.engine import masks, passes, source
+from sfumato.engine import beside, masks, passes, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job
@@ -41,22 +41,39 @@ class GuidedNetwork:
     """The UNet with its words: (B, C, h, w) and times to the guided prediction, in float32.
 
     ``step`` says which of the sampler's steps it is in; the caller moves it on. All encodings of one length go
-    through the UNet as one batch.
+    through the UNet as one batch. ``beside`` (1, C', h, w) are the channels that the UNet takes after the latent's.
+    With an ``image_scale`` a third prediction, without the picture beside, says how near to it to stay (Brooks et al.
+    2023, "InstructPix2Pix", equation 3).
     """
 
-    def __init__(self, networks: Networks, conditioning: Conditioning, scale: float) -> None:
+    def __init__(
+        self, networks: Networks, conditioning: Conditioning, scale: float, image_scale: float | None = None
+    ) -> None:
         self.step = 0
+        self.beside: Tensor | None = None
         self._networks, self._conditioning, self._scale = networks, conditioning, scale
+        self._image_scale = image_scale
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         outputs: dict[int, Tensor] = {}
         for which, words in self._conditioning.groups(self.step):
             count = len(which)
-            out = self._networks.predict(x.repeat(count, 1, 1, 1), t.repeat(count), words.repeated(len(x))).float()
+            given = self._joined(x).repeat(count, 1, 1, 1)
+            out = self._networks.predict(given, t.repeat(count), words.repeated(len(x))).float()
             outputs.update(zip(which, out.chunk(count), strict=True))
         weights = [track.weight for track in self._conditioning.positive]
         parts = [outputs[k] for k in range(1, len(weights) + 1)]
-        return combine(parts, weights, outputs.get(0), self._scale)
+        guided = combine(parts, weights, outputs.get(0), self._scale)
+        if self._image_scale is None or self._conditioning.negative is None:
+            return guided
+        words = self._conditioning.negative.at(self.step).repeated(len(x))
+        without = self._networks.predict(self._joined(x, 0.0), t, words).float()
+        return guided + (self._image_scale - 1) * (outputs[0] - without)
+
+    def _joined(self, x: Tensor, share: float = 1.0) -> Tensor:
+        if self.beside is None:
+            return x
+        return torch.cat([x, (self.beside * share).expand(len(x), -1, -1, -1)], dim=1)
 
 
 class Stopwatch:
@@ -82,7 +99,7 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
     """Encode the job's prompts; without guidance (scale 1, one prompt) the negative one is not needed."""
     request = job.request
     positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
-    guided = job.cfg_scale * positive[0].weight != 1 or len(positive) > 1
+    guided = job.cfg_scale * positive[0].weight != 1 or len(positive) > 1 or job.image_cfg_scale is not None
     unwanted = plan_negative(request.negative_prompt, request.steps)
     negative = track(unwanted, cache, request.clip_skip, negative=True) if guided else None
     for one in (*positive, *([negative] if negative else [])):
@@ -139,10 +156,12 @@ class Sampler:
         first = source.first_step(steps, init.denoising_strength)
         self.total, self.done, self.began = steps - first, 0, time.perf_counter()
         noise = self._noise(job.width, job.height)
-        if self.part is not None and not self.networks.spec.beside:
+        if self.part is not None and self.networks.spec.beside != "inpaint":
             self.held = source.hold(self.networks, self.part)
 
         def begin() -> Tensor:
+            if self.networks.spec.beside and init.denoising_strength == 1:
+                return noise.initial() * float((sigmas[first] ** 2 + 1) ** 0.5)
             return self._start(init, noise) + noise.initial() * float(sigmas[first])
 
         return self._leg(0, begin, sigmas[first:], noise, first)
@@ -170,6 +189,8 @@ class Sampler:
             x, state, start = point.latent.to(device), tuple(each.to(device) for each in point.state), point.step
         else:
             x, state, start = begin(), None, 0
+        cells = x.shape[-2], x.shape[-1]
+        self.network.beside = beside.channels(self.networks, self.job.request.init, self.part, cells)
         denoise = wrap(self.network, self.networks.spec.prediction, self.schedule)
         denoise = denoise if self.held is None else self.held.over(denoise)
         solver = make(self.job.sampler.sampler, self.job.request.eta, self.schedule)
@@ -248,7 +269,7 @@ def draw(
     with torch.inference_mode():
         conditioning = condition(job, cache)
         done("encode")
-        network = GuidedNetwork(networks, conditioning, job.cfg_scale)
+        network = GuidedNetwork(networks, conditioning, job.cfg_scale, job.image_cfg_scale)
         part = source.part_of(job.request, job.width, job.height)
         latent = Sampler(job, networks, network, schedule, on_step, resume, part).run()
         done("sample")

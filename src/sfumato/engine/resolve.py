@@ -22,7 +22,9 @@ SEED_BITS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A request with every choice made. ``seeds`` has one for each picture; sizes are in pixels."""
+    """A request with every choice made. ``seeds`` has one for each picture; sizes are in pixels. ``image_cfg_scale`` is
+    None where it counts for nothing.
+    """
 
     request: Txt2ImgRequest
     width: int
@@ -30,6 +32,7 @@ class Job:
     cfg_scale: float
     seeds: tuple[int, ...]
     sampler: names.Resolved
+    image_cfg_scale: float | None = None
 
 
 def expected_size(request: Txt2ImgRequest) -> tuple[int, int]:
@@ -73,6 +76,7 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
         cfg_scale=cfg_scale,
         seeds=tuple(seed + k for k in range(request.batch_size)),
         sampler=names.resolve(request.sampler, request.scheduler, automatic),
+        image_cfg_scale=_image_cfg_scale(request.init, spec),
     )
 
 
@@ -88,6 +92,13 @@ def _own_size(init: InitImage | None, spec: Spec) -> tuple[int, int]:
     multiple = spec.size_multiple
     width, height = (max(1, round(side / multiple)) * multiple for side in init.picture.size)
     return width, height
+
+
+def _image_cfg_scale(init: InitImage | None, spec: Spec) -> float | None:
+    if init is None or spec.beside != "edit":
+        return None
+    _check_range("image_cfg_scale", init.image_cfg_scale, 0, 100)
+    return None if init.image_cfg_scale == 1 else init.image_cfg_scale
 
 
 def _check_range(name: str, value: float, low: int, high: int) -> None:

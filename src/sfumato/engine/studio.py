@@ -250,7 +250,8 @@ def _pack(networks: Networks, wish: Precision) -> None:
 
 def _describe_start(job: Job, spec: Spec) -> dict[str, object]:
     if job.request.init is not None:
-        return source.describe(job.request.init)
+        image_scale = {} if job.image_cfg_scale is None else {"Image CFG scale": job.image_cfg_scale}
+        return {**image_scale, **source.describe(job.request.init)}
     return passes.describe(job.width, job.height, job.request.steps, spec)
 
 

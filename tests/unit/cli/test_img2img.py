@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sfumato.cli import img2img, main
-from sfumato.cli.flags import MaskFlags, Txt2ImgFlags
+from sfumato.cli.flags import InitFlags, MaskFlags, Txt2ImgFlags
 from sfumato.request import Result, Txt2ImgRequest
 
 
@@ -30,7 +30,7 @@ def _caught(
     studio = Catcher()
     given = Txt2ImgFlags(prompt=["a cat"], outdir=path.parent, **flags)  # type: ignore[arg-type]
     with pytest.raises(CaughtError):
-        img2img.run(given, path, strength, mode, lambda _: studio, part)
+        img2img.run(given, InitFlags(path, strength, mode, 2.0), lambda _: studio, part)
     return studio.request
 
 
@@ -49,6 +49,7 @@ def test_the_request_has_the_picture_upright_and_no_size_of_its_own(picture: Pat
     assert request.init is not None
     assert request.init.picture.size == (24, 40)
     assert (request.init.denoising_strength, request.init.resize_mode) == (0.6, "crop")
+    assert request.init.image_cfg_scale == 2.0
     assert (request.width, request.height) == (None, None)
 
 

@@ -121,7 +121,13 @@ def to_init(given: Img2Img, services: Services) -> InitImage:
         raise RequestError("resize_mode is 0 to 3, and denoising_strength 0 to 1.")
     picture = images.from_base64(given.init_images[0], services.limits.picture_pixels)
     mask = to_mask(given, services) if given.mask else None
-    return InitImage(picture=picture, denoising_strength=strength, resize_mode=RESIZE_MODES[mode], mask=mask)
+    return InitImage(
+        picture=picture,
+        denoising_strength=strength,
+        resize_mode=RESIZE_MODES[mode],
+        mask=mask,
+        image_cfg_scale=_or(given.image_cfg_scale, 1.5),
+    )
 
 
 def to_mask(given: Img2Img, services: Services) -> Mask:

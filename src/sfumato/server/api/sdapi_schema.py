@@ -81,7 +81,7 @@ class Img2Img(Drawing):
 
     init_images: list[str] | None = None
     resize_mode: int | None = 0
-    image_cfg_scale: Number | None = None
+    image_cfg_scale: Annotated[float, Field(ge=0, le=100)] | None = None
     mask: str | None = None
     mask_blur: Annotated[int, Field(ge=0, le=512)] | None = None
     mask_blur_x: Annotated[int, Field(ge=0, le=512)] | None = 4
