@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class Txt2ImgRequest:
     ``width`` and ``height`` are in pixels, ``seed`` is that of the first picture; picture k of a batch has
     the noise of the single picture of ``seed + k``. ``cfg_scale`` 1 means no guidance (web-UI convention).
     With ``init`` drawing starts from a picture, and width and height not given are that picture's.
+
+    With a ``subseed_strength`` above 0 the noise goes so much of the way to that of ``subseed``; then all pictures of a
+    batch have ``seed``, and picture k varies it by ``subseed + k``. ``seed_resize_from_w`` and ``_h``, both or none,
+    are the size in pixels whose noise lies in the middle. ``tiling`` makes edges that fit each other.
+    ``guidance_rescale`` is the share phi of guidance whose deviation is put back (Lin et al. 2023).
     """
 
     prompt: str
@@ -75,6 +80,23 @@ class Txt2ImgRequest:
     clip_skip: int = 1
     eta: float | None = None
     init: InitImage | None = None
+    subseed: int | None = None
+    subseed_strength: float = 0.0
+    seed_resize_from_w: int | None = None
+    seed_resize_from_h: int | None = None
+    tiling: bool = False
+    guidance_rescale: float = 0.0
+
+
+def nth_batch(request: Txt2ImgRequest, number: int) -> Txt2ImgRequest:
+    """The request of a run's batch ``number``, from 0: seeds count up, or those of the variation if there is one.
+
+    >>> nth_batch(Txt2ImgRequest(prompt="a cat", seed=7, batch_size=2), 3).seed
+    13
+    """
+    name = "subseed" if request.subseed_strength else "seed"
+    first = getattr(request, name)
+    return request if first is None else replace(request, **{name: first + number * request.batch_size})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -56,6 +56,13 @@ def check_name(flag: str, name: str | None, known: Iterable[str]) -> None:
         raise RequestError(f"{flag} {name!r} is unknown; {nearest(name, choices) or 'choose ' + ', '.join(choices)}.")
 
 
+def check_range(flag: str, value: float | None, low: float, high: float) -> None:
+    """Raises RequestError for a number that is not from ``low`` to ``high``."""
+    # Written so that NaN fails too.
+    if value is not None and not low <= value <= high:
+        raise RequestError(f"{flag} {value} is out of range; it must be {low} to {high}.")
+
+
 def _whole(flag: str, value: int | None, low: int, high: int) -> None:
     if value is not None and not low <= value <= high:
         raise RequestError(f"{flag} {value} is out of range; it must be {low} to {high}.")

@@ -56,6 +56,11 @@ def txt2img(
     metadata: flags.Metadata = None,
     no_metadata: flags.NoMetadata = False,
     threads: flags.Threads = None,
+    subseed: flags.Subseed = None,
+    subseed_strength: flags.SubseedStrength = 0.0,
+    seed_resize_from: flags.SeedResizeFrom = None,
+    tiling: flags.Tiling = False,
+    guidance_rescale: flags.GuidanceRescale = 0.0,
 ) -> None:
     """Draw pictures from words. Flags go before environment (SFUMATO_*), config.yaml and defaults."""
     given = flags.Txt2ImgFlags(**locals())

@@ -55,6 +55,20 @@ Metadata = Annotated[
 ]
 NoMetadata = Annotated[bool, Option("--no_metadata", help="The same as --metadata none.")]
 Threads = Annotated[int | None, Option("--threads", metavar="N", help="CPU threads; by default one for each core.")]
+Subseed = Annotated[
+    int | None, Option("--subseed", "--variation_seed", metavar="N", help="Seed of the noise that a picture varies to.")
+]
+SubseedStrength = Annotated[
+    float, Option("--subseed_strength", "--variation_strength", metavar="N", help="How far: 0 is none, 1 all the way.")
+]
+SeedResizeFrom = Annotated[
+    str | None, Option("--seed_resize_from", metavar="WxH", help="Keep the middle of the seed's picture of this size.")
+]
+Tiling = Annotated[bool, Option("--tiling", help="A picture whose edges fit each other.")]
+GuidanceRescale = Annotated[
+    float,
+    Option("--guidance_rescale", metavar="N", help="Less over-exposure at high guidance: 0 is none, 0.7 is usual."),
+]
 Version = Annotated[bool, Option("--version", help="Print the version.")]
 Port = Annotated[int, Option("--port", metavar="N", help="Where the page is: http://localhost:N. 0 takes a free one.")]
 Listen = Annotated[bool, Option("--listen", help="Let other computers in; needs --api_auth.")]
@@ -175,3 +189,8 @@ class Txt2ImgFlags:
     metadata: str | None = None
     no_metadata: bool = False
     threads: int | None = None
+    subseed: int | None = None
+    subseed_strength: float = 0.0
+    seed_resize_from: str | None = None
+    tiling: bool = False
+    guidance_rescale: float = 0.0

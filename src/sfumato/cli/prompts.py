@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sfumato.errors import RequestError
-from sfumato.request import Txt2ImgRequest
+from sfumato.request import Txt2ImgRequest, nth_batch
 
 STANDARD_INPUT = "-"
 #: Seeds have 63 bits; a random one is short enough to be typed again.
@@ -46,8 +46,11 @@ def batches(prompts: Sequence[str], template: Txt2ImgRequest, n_iter: int) -> It
     """
     for prompt in prompts:
         seed = secrets.randbelow(RANDOM_SEED_LIMIT) if template.seed is None else template.seed
+        subseed = template.subseed
+        if subseed is None and template.subseed_strength:
+            subseed = secrets.randbelow(RANDOM_SEED_LIMIT)
         for index in range(n_iter):
-            yield dataclasses.replace(template, prompt=prompt, seed=seed + index * template.batch_size)
+            yield nth_batch(dataclasses.replace(template, prompt=prompt, seed=seed, subseed=subseed), index)
 
 
 def _lines(file: str) -> list[str]:

@@ -16,6 +16,7 @@ from sfumato.cli import checks
 from sfumato.cli.flags import Txt2ImgFlags
 from sfumato.cli.progress import OnStep, step_bar
 from sfumato.cli.prompts import batches, check_text, read_prompts
+from sfumato.cli.vary import to_fields
 from sfumato.errors import RequestError
 from sfumato.gallery import files, names
 from sfumato.request import ImageInfo, InitImage, Result, Txt2ImgRequest
@@ -107,6 +108,7 @@ def check_flags(flags: Txt2ImgFlags) -> None:
     if flags.threads is not None and not 1 <= flags.threads <= 1024:
         raise RequestError(f"--threads {flags.threads} is out of range; it must be 1 to 1024.")
     _check_sampler(flags.sampler, flags.scheduler)
+    to_fields(flags)
 
 
 def _asked(flags: Txt2ImgFlags) -> Txt2ImgRequest:
@@ -148,6 +150,7 @@ def to_template(flags: Txt2ImgFlags, settings: Settings) -> Txt2ImgRequest:
         batch_size=flags.batch_size,
         clip_skip=model.clip_skip,
         eta=flags.eta,
+        **to_fields(flags),
     )
 
 

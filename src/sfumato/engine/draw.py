@@ -24,8 +24,9 @@ from sfumato.prompt.compose import plan, plan_negative
 from sfumato.request import InitImage, ResumePoint, StepEvent
 from sfumato.runtime.finite import check_finite
 from sfumato.runtime.rng import BatchNoise
+from sfumato.runtime.seamless import around, seamless
 from sfumato.sampling.denoiser import wrap
-from sfumato.sampling.guidance import combine
+from sfumato.sampling.guidance import combine, rescale
 from sfumato.sampling.integrate import Step, StepNoise, integrate
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.sampling.schedules import sigmas_for
@@ -47,12 +48,18 @@ class GuidedNetwork:
     """
 
     def __init__(
-        self, networks: Networks, conditioning: Conditioning, scale: float, image_scale: float | None = None
+        self,
+        networks: Networks,
+        conditioning: Conditioning,
+        scale: float,
+        image_scale: float | None = None,
+        phi: float = 0.0,
     ) -> None:
+        """``phi``: see :func:`sfumato.sampling.guidance.rescale`."""
         self.step = 0
         self.beside: Tensor | None = None
         self._networks, self._conditioning, self._scale = networks, conditioning, scale
-        self._image_scale = image_scale
+        self._image_scale, self._phi = image_scale, phi
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         outputs: dict[int, Tensor] = {}
@@ -64,11 +71,13 @@ class GuidedNetwork:
         weights = [track.weight for track in self._conditioning.positive]
         parts = [outputs[k] for k in range(1, len(weights) + 1)]
         guided = combine(parts, weights, outputs.get(0), self._scale)
-        if self._image_scale is None or self._conditioning.negative is None:
+        if self._image_scale is not None and self._conditioning.negative is not None:
+            words = self._conditioning.negative.at(self.step).repeated(len(x))
+            without = self._networks.predict(self._joined(x, 0.0), t, words).float()
+            guided = guided + (self._image_scale - 1) * (outputs[0] - without)
+        if not self._phi:
             return guided
-        words = self._conditioning.negative.at(self.step).repeated(len(x))
-        without = self._networks.predict(self._joined(x, 0.0), t, words).float()
-        return guided + (self._image_scale - 1) * (outputs[0] - without)
+        return rescale(guided, combine(parts, weights, outputs.get(0), 1.0), self._phi)
 
     def _joined(self, x: Tensor, share: float = 1.0) -> Tensor:
         if self.beside is None:
@@ -176,7 +185,7 @@ class Sampler:
     def _noise(self, width: int, height: int) -> BatchNoise:
         spec = self.networks.spec
         shape = (spec.latent_channels, height // spec.latent_factor, width // spec.latent_factor)
-        return BatchNoise(self.job.seeds, shape, self.networks.device)
+        return BatchNoise(self.job.seeds, shape, self.networks.device, self.job.start(spec.latent_factor))
 
     def _leg(self, leg: int, begin: Callable[[], Tensor], sigmas: Tensor, noise: StepNoise, first_step: int) -> Tensor:
         """One sampling, from what ``begin`` gives or from the resume point; ``first_step`` is its place in the plan."""
@@ -224,9 +233,15 @@ def preview(networks: Networks, x0: Tensor) -> Image.Image:
     return _to_image(decode(networks, small)[0])
 
 
-def to_images(networks: Networks, latent: Tensor, tile: int = 0) -> tuple[Image.Image, ...]:
-    """Decode one picture at a time, so that memory does not grow with the batch; in tiles if there is to be less."""
-    return tuple(_to_image(_pixels(networks, one, tile)[0]) for one in latent.split(1))
+def to_images(networks: Networks, latent: Tensor, tile: int = 0, wrap: bool = False) -> tuple[Image.Image, ...]:
+    """Decode one picture at a time, so that memory does not grow with the batch; in tiles if there is to be less.
+
+    ``wrap``: tiles see beyond the picture's edges what lies at the other ones.
+    """
+    margin = tile // 4 if wrap and max(latent.shape[2:]) > tile else 0
+    edge = margin * networks.spec.latent_factor
+    found = (_pixels(networks, around(one, margin, margin), tile)[0] for one in latent.split(1))
+    return tuple(_to_image(one[:, edge : one.shape[1] - edge, edge : one.shape[2] - edge]) for one in found)
 
 
 def _pixels(networks: Networks, latent: Tensor, tile: int) -> Tensor:
@@ -266,14 +281,15 @@ def draw(
         if residency is not None:
             residency.done(stage)
 
-    with torch.inference_mode():
+    with torch.inference_mode(), seamless(*([networks.unet, networks.vae] if job.request.tiling else [])):
         conditioning = condition(job, cache)
         done("encode")
-        network = GuidedNetwork(networks, conditioning, job.cfg_scale, job.image_cfg_scale)
+        phi = job.request.guidance_rescale
+        network = GuidedNetwork(networks, conditioning, job.cfg_scale, job.image_cfg_scale, phi)
         part = source.part_of(job.request, job.width, job.height)
         latent = Sampler(job, networks, network, schedule, on_step, resume, part).run()
         done("sample")
-        images = to_images(networks, latent, residency.tile if residency is not None else 0)
+        images = to_images(networks, latent, residency.tile if residency is not None else 0, job.request.tiling)
         images = images if part is None else tuple(part.put_back(each) for each in images)
         done("decode")
     return images

@@ -9,6 +9,7 @@ from sfumato.engine import masks
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
 from sfumato.request import MAX_SIDE, MAX_STEPS, RESIZE_MODES, InitImage, Txt2ImgRequest
+from sfumato.runtime.rng import Start
 from sfumato.sampling import names
 
 #: The most pixels that a picture may have; a square of 4096.
@@ -22,8 +23,8 @@ SEED_BITS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A request with every choice made. ``seeds`` has one for each picture; sizes are in pixels. ``image_cfg_scale`` is
-    None where it counts for nothing.
+    """A request with every choice made; sizes are in pixels. ``seeds`` has one for each picture, and so have
+    ``subseeds`` if they are varied. ``image_cfg_scale`` is None where it counts for nothing.
     """
 
     request: Txt2ImgRequest
@@ -31,8 +32,15 @@ class Job:
     height: int
     cfg_scale: float
     seeds: tuple[int, ...]
+    subseeds: tuple[int, ...] = ()
     sampler: names.Resolved
     image_cfg_scale: float | None = None
+
+    def start(self, factor: int) -> Start:
+        """How the first noise is made; ``factor`` is pixels a latent cell."""
+        request = self.request
+        size = (request.seed_resize_from_h or 0) // factor, (request.seed_resize_from_w or 0) // factor
+        return Start(self.subseeds, request.subseed_strength, size if all(size) else None)
 
 
 def expected_size(request: Txt2ImgRequest) -> tuple[int, int]:
@@ -68,16 +76,34 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     _check_range("cfg_scale", cfg_scale, 0, 100)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     _check_range("seed", seed, 0, 2**63 - 1)
+    seeds, subseeds = _seeds(request, seed)
     automatic = EVEN_SCHEDULER if spec.prediction == "flow" or spec.zero_snr else None
     return Job(
         request=request,
         width=width,
         height=height,
         cfg_scale=cfg_scale,
-        seeds=tuple(seed + k for k in range(request.batch_size)),
+        seeds=seeds,
+        subseeds=subseeds,
         sampler=names.resolve(request.sampler, request.scheduler, automatic),
         image_cfg_scale=_image_cfg_scale(request.init, spec),
     )
+
+
+def _seeds(request: Txt2ImgRequest, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A seed for each picture, and one of each picture's variation if there is one."""
+    _check_range("subseed_strength", request.subseed_strength, 0, 1)
+    _check_range("guidance_rescale", request.guidance_rescale, 0, 1)
+    if (request.seed_resize_from_w is None) is not (request.seed_resize_from_h is None):
+        raise RequestError("seed_resize_from_w and seed_resize_from_h are one size; give both, or none")
+    for name in ("seed_resize_from_w", "seed_resize_from_h"):
+        if (side := getattr(request, name)) is not None:
+            _check_range(name, side, 8, MAX_SIDE)
+    if not request.subseed_strength:
+        return tuple(seed + k for k in range(request.batch_size)), ()
+    other = secrets.randbits(SEED_BITS) if request.subseed is None else request.subseed
+    _check_range("subseed", other, 0, 2**63 - 1)
+    return (seed,) * request.batch_size, tuple(other + k for k in range(request.batch_size))
 
 
 def _own_size(init: InitImage | None, spec: Spec) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from sfumato.engine import passes, source
+from sfumato.engine import passes, source, varied
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.residency import Residency
@@ -145,7 +145,7 @@ class Studio:
         with memory.worded_exhaustion(_describe(job)):
             images = draw(job, model.networks, model.cache, model.schedule, on_step, watch, resume, model.residency)
         seconds = Seconds(**watch.seconds, total=watch.total)
-        infos = tuple(self._info(request, job, model, seed, seconds, tags) for seed in job.seeds)
+        infos = tuple(self._info(request, job, model, k, seconds, tags) for k in range(len(job.seeds)))
         return Result(images=tuple(images), infos=infos)
 
     def plan(self, width: int, height: int, batch: int = 1) -> Plan:
@@ -212,14 +212,14 @@ class Studio:
         request: Txt2ImgRequest,
         job: Job,
         model: LoadedModel,
-        seed: int,
+        number: int,
         seconds: Seconds,
         more: dict[str, object],
     ) -> ImageInfo:
         return ImageInfo(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
-            seed=seed,
+            seed=job.seeds[number],
             width=job.width,
             height=job.height,
             steps=request.steps,
@@ -236,7 +236,7 @@ class Studio:
             peak_memory_bytes=memory.peak_rss(),
             forecast_memory_bytes=self._used.peak if self._used else 0,
             memory=self._used.rung if self._used else "",
-            extra={**_describe_start(job, model.networks.spec), **more},
+            extra={**_describe_start(job, model.networks.spec), **varied.describe(job, number), **more},
         )
 
 

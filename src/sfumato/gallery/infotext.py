@@ -106,6 +106,12 @@ _TO_REQUEST: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "Size-2": ("height", int),
     "Clip skip": ("clip_skip", int),
     "Eta": ("eta", float),
+    "Variation seed": ("subseed", int),
+    "Variation seed strength": ("subseed_strength", float),
+    "Seed resize from-1": ("seed_resize_from_w", int),
+    "Seed resize from-2": ("seed_resize_from_h", int),
+    "Tiling": ("tiling", "True".__eq__),
+    "CFG Rescale": ("guidance_rescale", float),
 }
 
 

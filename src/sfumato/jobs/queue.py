@@ -20,6 +20,13 @@ from sfumato.jobs.types import Job
 _SEED_BITS = 32
 
 
+def _seeded(request: Any) -> Any:
+    """The request with seeds for those that it needs and has not."""
+    needed = ("seed", "subseed") if getattr(request, "subseed_strength", 0) else ("seed",)
+    given = {name: secrets.randbits(_SEED_BITS) for name in needed if getattr(request, name, 0) is None}
+    return replace(request, **given) if given else request
+
+
 class JobQueue(Ledger):
     """A durable queue of requests in a folder.
 
@@ -57,7 +64,8 @@ class JobQueue(Ledger):
         client: str = "",
         limit: int | None = None,
     ) -> Job:
-        """Put a request at the end of the queue. A seed that is None is drawn now, so the job always has the same.
+        """Put a request at the end of the queue. A seed that is None is drawn now, so the job always has
+        the same.
 
         Args:
             request: a frozen value of :mod:`sfumato.request`; its pictures are stored with it.
@@ -74,8 +82,7 @@ class JobQueue(Ledger):
         """
         with self._pictures_lock:  # so that no forget deletes a picture between its writing and the commit
             digest = json.dumps([wire.dump(request, self._pictures), model, save, *filter(None, [metadata])])
-            if getattr(request, "seed", 0) is None:
-                request = replace(request, seed=secrets.randbits(_SEED_BITS))
+            request = _seeded(request)
             text = wire.dump(request, self._pictures)
             with self._store.transaction() as connection:
                 known = connection.execute("SELECT id, digest FROM jobs WHERE key = ?", (key,)).fetchone()

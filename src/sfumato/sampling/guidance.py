@@ -43,3 +43,18 @@ def combine(conds: Sequence[Tensor], weights: Sequence[float], uncond: Tensor | 
     for cond, weight in zip(conds, weights, strict=True):
         total = total + (cond - uncond) * (weight * scale)
     return total
+
+
+def rescale(guided: Tensor, positive: Tensor, phi: float) -> Tensor:
+    """Guidance that does not over-expose: ``guided`` with ``phi`` of the way to the deviation of ``positive``.
+
+    Lin et al. 2023, "Common diffusion noise schedules and sample steps are flawed", section 3.4; 0 changes nothing.
+
+    Args:
+        guided, positive: (B, C, H, W), the guided prediction and that for the prompt alone.
+    """
+    if phi == 0:
+        return guided
+    across = tuple(range(1, guided.ndim))
+    ratio = positive.std(dim=across, keepdim=True) / guided.std(dim=across, keepdim=True)
+    return guided * (phi * ratio + (1 - phi))

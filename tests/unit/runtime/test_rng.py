@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sfumato.runtime.rng import BatchNoise, noise
+from sfumato.runtime.rng import BatchNoise, Start, noise, slerp
 
 EXACT = {"rtol": 0.0, "atol": 0.0}
 #: A seed's first four numbers, as they were on the day they were decided. If they change, every picture changes.
@@ -94,3 +94,60 @@ def test_torchs_own_generator_is_neither_read_nor_moved():
     torch.testing.assert_close(noise(5, 0, 0, 0, (8,)), first, **EXACT)
     torch.manual_seed(1)
     torch.testing.assert_close(torch.get_rng_state(), state, **EXACT)
+
+
+def _web_uis_slerp(val, low, high):
+    """The formula of the web UI's modules/rng.py, one column after the other, in float64."""
+    out = torch.empty_like(low, dtype=torch.float64)
+    for channel in range(low.shape[0]):
+        for column in range(low.shape[2]):
+            a, b = (one[channel, :, column].double() for one in (low, high))
+            omega = math.acos(float(a @ b / (a.norm() * b.norm())))
+            out[channel, :, column] = (math.sin((1 - val) * omega) * a + math.sin(val * omega) * b) / math.sin(omega)
+    return out.float()
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.5, 0.9])
+def test_variation_turns_columns_as_the_web_ui_does(strength):
+    low, high = (noise(seed, 0, 0, 0, (4, 8, 6)) for seed in (1, 2))
+
+    torch.testing.assert_close(slerp(strength, low, high), _web_uis_slerp(strength, low, high), rtol=0, atol=1e-5)
+
+
+def test_variation_goes_from_one_seed_to_the_other():
+    shape = (4, 8, 8)
+    ends = [BatchNoise([seed], shape).initial() for seed in (3, 9)]
+    for strength, end in ((0.0, ends[0]), (1.0, ends[1])):
+        found = BatchNoise([3], shape, start=Start((9,), strength)).initial()
+        torch.testing.assert_close(found, end, rtol=0, atol=1e-5)
+    halves = BatchNoise([3], (4, 64, 64), start=Start((9,), 0.5)).initial()
+    assert abs(halves.std() - 1) < 0.02
+    same = BatchNoise([3], shape, start=Start((3,), 0.5)).initial()
+    torch.testing.assert_close(same, ends[0], rtol=0, atol=1e-6)
+
+
+def test_each_picture_has_its_own_variation_and_the_steps_noise_of_its_seed():
+    shape, start = (4, 8, 8), Start((9, 10), 0.3)
+    batch = BatchNoise([3, 3], shape, start=start)
+
+    for row, seed in enumerate(start.seeds):
+        alone = BatchNoise([3], shape, start=Start((seed,), 0.3))
+        torch.testing.assert_close(batch.initial()[row], alone.initial()[0], **EXACT)
+    torch.testing.assert_close(batch.at(2)(0)[1], BatchNoise([3], shape).at(2)(0)[0], **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "from_rows", "columns", "from_columns"),
+    [
+        ((8, 8), (0, 8), (0, 8), (2, 10), (0, 8)),
+        ((4, 12), (2, 6), (0, 4), (0, 12), (0, 12)),
+        ((13, 6), (0, 7), (3, 10), (3, 9), (0, 6)),
+        ((16, 20), (0, 8), (4, 12), (0, 12), (4, 16)),
+    ],
+)
+def test_noise_of_another_size_lies_in_the_middle(size, rows, from_rows, columns, from_columns):
+    found = BatchNoise([3], (4, 8, 12), start=Start(size=size)).initial()[0]
+    other, expected = (BatchNoise([3], (4, *one)).initial()[0] for one in (size, (8, 12)))
+    expected[:, slice(*rows), slice(*columns)] = other[:, slice(*from_rows), slice(*from_columns)]
+
+    torch.testing.assert_close(found, expected, **EXACT)

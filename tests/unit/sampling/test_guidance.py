@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from sfumato.sampling.guidance import combine, guide
+from sfumato.sampling.guidance import combine, guide, rescale
 
 COND, OTHER, UNCOND = torch.tensor([[[[3.0]]]]), torch.tensor([[[[-1.0]]]]), torch.tensor([[[[1.0]]]])
 
@@ -43,3 +44,13 @@ def test_arguments_are_left_as_they_are():
     before = UNCOND.clone()
     combine([COND, OTHER], [1.0, 1.0], UNCOND, 3.0)
     assert torch.equal(UNCOND, before)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.3, 0.7, 1.0])
+def test_rescaling_is_that_of_diffusers(phi):
+    generator = torch.Generator().manual_seed(3)
+    guided, positive = (torch.randn(2, 4, 8, 8, generator=generator) * scale + 0.3 for scale in (5, 1.5))
+
+    expected = rescale_noise_cfg(guided, positive, phi)
+
+    torch.testing.assert_close(rescale(guided, positive, phi), expected, rtol=1e-5, atol=1e-5)

@@ -47,6 +47,12 @@ class Txt2Img(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=64)] = 1
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    subseed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    subseed_strength: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed_resize_from_w: Side | None = None
+    seed_resize_from_h: Side | None = None
+    tiling: bool = False
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class NewJob(BaseModel):

@@ -18,7 +18,7 @@ import sfumato
 from sfumato.engine.masks import check as check_mask
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
-from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest
+from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest, nth_batch
 from sfumato.sampling import names
 from sfumato.server import images
 from sfumato.server.api import sdapi_options
@@ -40,11 +40,7 @@ from sfumato.server.work import Drawn, Task, Tasks
 #: Fields to the value that asks for nothing; another one asks for what this server does not do.
 _IDLE: dict[str, tuple[object, ...]] = {
     "restore_faces": (None, False),
-    "tiling": (None, False),
     "styles": (None, []),
-    "subseed_strength": (None, 0),
-    "seed_resize_from_h": (None, -1, 0),
-    "seed_resize_from_w": (None, -1, 0),
     "s_min_uncond": (None, 0),
     "s_churn": (None, 0),
     "s_tmin": (None, 0),
@@ -176,8 +172,27 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
         clip_skip=changed.clip_skip or services.defaults.clip_skip,
         eta=given.eta,
     )
-    requests = [replace(first, seed=(seed or 0) + k * batch) for k in range(rounds)]
+    first = replace(first, seed=seed, **_varied(given))
+    requests = [nth_batch(first, k) for k in range(rounds)]
     return changed.model or services.defaults.model, requests
+
+
+def _varied(given: Drawing) -> dict[str, Any]:
+    """The fields of varied noise and of edges that fit; a variation's seed that is not given is drawn here."""
+    strength, subseed = _or(given.subseed_strength, 0), _or(given.subseed, -1)
+    if not 0 <= strength <= 1:
+        raise RequestError(f"subseed_strength is {strength}; give 0 to 1.")
+    if not -1 <= subseed < 2**63 - 1:
+        raise RequestError(f"subseed is {subseed}; give -1 for a new one, or 0 and above.")
+    sides = given.seed_resize_from_w, given.seed_resize_from_h
+    wide, high = sides if all(side is not None and side > 0 for side in sides) else (None, None)
+    return {
+        "subseed": secrets.randbits(_SEED_BITS) if strength and subseed == -1 else None if subseed == -1 else subseed,
+        "subseed_strength": strength,
+        "seed_resize_from_w": wide,
+        "seed_resize_from_h": high,
+        "tiling": bool(given.tiling),
+    }
 
 
 def _or(value: Any, default: Any) -> Any:
@@ -205,7 +220,8 @@ def answer(given: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
 
 
 def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
-    first, subseed = infos[0], _or(given.subseed, -1)
+    first = infos[0]
+    subseeds = [each.extra.get("Variation seed", _or(given.subseed, -1)) for each in infos]
     return {
         "prompt": first.prompt,
         "all_prompts": [each.prompt for each in infos],
@@ -213,8 +229,8 @@ def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
         "all_negative_prompts": [each.negative_prompt for each in infos],
         "seed": first.seed,
         "all_seeds": [each.seed for each in infos],
-        "subseed": subseed,
-        "all_subseeds": [subseed] * len(infos),
+        "subseed": subseeds[0],
+        "all_subseeds": subseeds,
         "subseed_strength": _or(given.subseed_strength, 0),
         "width": first.width,
         "height": first.height,
