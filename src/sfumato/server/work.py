@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from sfumato.errors import JobStateError, UnknownJobError
+from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Event, Job, Progress
 from sfumato.request import ImageInfo, Txt2ImgRequest
@@ -161,6 +162,13 @@ async def events(
                 yield None
     finally:
         subscription.close()
+
+
+def drop(queue: JobQueue, job: str) -> None:
+    """End a job, if it has not ended, and forget it."""
+    for act in (queue.cancel, queue.forget):
+        with contextlib.suppress(JobStateError, UnknownJobError):
+            act(job)
 
 
 def read_pictures(job: Job) -> list[Drawn]:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import uvicorn
 
+from sfumato.jobs.states import State
 from sfumato.server.access import Access
 from sfumato.server.application import create
 from sfumato.server.connections import Punctual
@@ -118,3 +119,15 @@ def test_a_foreign_page_gets_no_socket_of_the_studio(port: int) -> None:
     upgrade = {**headers, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}  # fmt: skip
     assert httpx.get(polling.replace("polling", "websocket"), headers=upgrade).status_code == 403
+
+
+def test_a_stream_that_nobody_reads_any_more_ends_its_job(port: int, services: Services) -> None:
+    given = {"prompt": "wait", "stream": True, "partial_images": 3, "size": "64x64"}
+    with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/images/generations", json=given, timeout=20) as answer:
+        assert "partial_image" in next(answer.iter_text())
+        assert services.queue.counts()[State.RUNNING] == 1
+
+    end = time.monotonic() + 20
+    while sum(services.queue.counts().values()):  # cancelled, and forgotten
+        assert time.monotonic() < end, services.queue.counts()
+        time.sleep(0.05)

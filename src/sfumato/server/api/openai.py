@@ -167,8 +167,11 @@ def _item(given: Generation, drawn: Drawn, keeper: openai_files.Keeper, request:
 async def _stream(
     given: Generation, wanted: Txt2ImgRequest, model: str, services: Services, request: Request
 ) -> AsyncIterator[str]:
-    """At most ``partial_images`` previews, then each picture; an error comes as an event of its own."""
-    queue = services.queue
+    """At most ``partial_images`` previews, then each picture; an error comes as an event of its own.
+
+    Whichever way it ends, also when its reader goes, the job is ended and forgotten.
+    """
+    queue, job = services.queue, None
     try:
         job = await asyncio.to_thread(
             queue.submit, wanted, model=model, save=False, client=client_of(request), limit=services.limits.jobs
@@ -183,7 +186,6 @@ async def _stream(
             if now.state.ended:
                 break
         else:
-            await asyncio.to_thread(queue.cancel, job.id)
             return
         if now.state is State.FAILED and now.cause is not None:
             raise DrawingError(now.cause.kind, now.cause.message)
@@ -193,10 +195,12 @@ async def _stream(
             data = openai_files.convert(drawn, given.output_format or "png", given.output_compression)
             yield _event(given, "completed", data, usage={"total_tokens": 0, "input_tokens": 0, "output_tokens": 0,
                          "input_tokens_details": {"text_tokens": 0, "image_tokens": 0}})  # fmt: skip
-        await asyncio.to_thread(queue.forget, job.id)
     except SfumatoError as error:
         content = bytes(shape("/v1/", 400, type(error).__name__, str(error)).body).decode()
         yield f"event: error\ndata: {content}\n\n"
+    finally:
+        if job is not None:
+            await asyncio.shield(asyncio.to_thread(work.drop, queue, job.id))
 
 
 def _event(given: Generation, kind: str, data: bytes, **more: object) -> str:
