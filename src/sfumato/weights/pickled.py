@@ -15,17 +15,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sfumato.errors import CheckpointError
-from sfumato.weights.header import Header, TensorInfo
+from sfumato.weights.header import Header, TensorInfo, refusing
 from sfumato.weights.pickle_header import DEPTH, INSIDE, read_pickle_header
-from sfumato.weights.source import WINDOW, NamedTensors
+from sfumato.weights.source import NamedTensors
 
 #: Names of types as safetensors has them.
 _TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
           torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
+#: Where torch notes a storage's place in the file.
+_PLACE = "_checkpoint_offset"
 _FORBIDDEN = re.compile(r"(?:Unsupported (?:global|class)|GLOBAL) ([\w.]+)", re.IGNORECASE)
 
 
@@ -39,38 +42,54 @@ class PickledSource(NamedTensors):
     def __init__(self, path: Path) -> None:
         self.paths = (path,)
         read_pickle_header(path)  # refuses what would take all memory, which the loader does not
-        content, self._mapped = _load(path)
-        self._tensors, self._handed = _weights(content, path), 0
+        self._tensors = _weights(_load(path, "meta"), path) if _zipped(path) else {}
+        if not all(hasattr(tensor.untyped_storage(), _PLACE) for tensor in self._tensors.values()) or not self._tensors:
+            self._tensors = _weights(_load(path, "cpu"), path)
         info = {n: TensorInfo(_TYPES.get(t.dtype, str(t.dtype)), tuple(t.shape)) for n, t in self._tensors.items()}
         self.header = Header(info, {})
 
     def get(self, name: str) -> Tensor:
-        """The tensor, on the CPU, in the file's type.
-
-        A mapped file is mapped anew every ``WINDOW`` bytes, as :meth:`TensorSource.get` does it and for its reason.
+        """The tensor, on the CPU, in the file's type, of newer files in a mapping of its own that goes with it.
 
         Raises:
-            CheckpointError: there is no such tensor.
+            CheckpointError: there is no such tensor, or the file has become shorter.
         """
         tensor = self._known(name)
-        self._handed += tensor.nbytes
-        if self._mapped and self._handed >= WINDOW:
-            self._handed = 0
-            self._tensors = _weights(_load(self.paths[0])[0], self.paths[0])
-        return tensor
+        if not tensor.is_meta:
+            return tensor
+        try:
+            return _mapped(tensor, self.paths[0])
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.paths[0]}: {name} can't be read: {error}") from error
 
 
-def _load(path: Path) -> tuple[Any, bool]:
-    """What is in the file, and whether its tensors are mapped and not read."""
+def _zipped(path: Path) -> bool:
+    with refusing(path), path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _mapped(tensor: Tensor, path: Path) -> Tensor:
+    """The numbers of a tensor that is on ``meta`` and knows its storage's place in the file."""
+    if not tensor.numel():
+        return torch.empty(tensor.shape, dtype=tensor.dtype)
+    start = getattr(tensor.untyped_storage(), _PLACE) + tensor.storage_offset() * tensor.itemsize
+    last = sum((side - 1) * step for side, step in zip(tensor.shape, tensor.stride(), strict=True))
+    data = torch.from_numpy(np.memmap(path, np.uint8, "c", start, ((last + 1) * tensor.itemsize,)))
+    # Not a view: that would hold the mapping also when its own data is replaced.
+    return torch.empty(0, dtype=tensor.dtype).set_(data.untyped_storage(), 0, tensor.shape, tensor.stride())
+
+
+def _load(path: Path, device: str) -> Any:
+    """What is in the file; on ``meta`` its tensors have no numbers, but newer versions of torch note their places."""
     try:
         with _stand_ins(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True), True
+                return torch.load(path, map_location=device, weights_only=True, mmap=device == "cpu")
             except RuntimeError as error:
                 if "mmap can only be used" not in str(error):
                     raise
-                return torch.load(path, map_location="cpu", weights_only=True), False
+                return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {_refusal(str(error))}") from error
     except OSError as error:
@@ -91,7 +110,6 @@ def _refusal(message: str) -> str:
 @contextlib.contextmanager
 def _stand_ins() -> Iterator[None]:
     """Allow the harmless classes that Lightning's checkpoints name, as empty ones of ours."""
-    import numpy as np
 
     class ModelCheckpoint:
         """What Lightning's callback was."""
