@@ -20,6 +20,7 @@ from sfumato.request import ImageInfo
 from sfumato.runtime.plan import Ask, Outlook, outlook
 from sfumato.server.limits import Limits
 from sfumato.server.services import Defaults, Services
+from sfumato.server.styles import Styles
 from sfumato.server.trainings import Trainings
 from sfumato.server.ui.desk import Desk
 
@@ -139,6 +140,7 @@ def open_services(
             settings=loaded.rows(),
             pids=lambda: [each.pid for each in jobs.crew.workers() if each.pid is not None],
             limits=limits,
+            styles=Styles(Path(settings.models_dir) / "styles.csv"),
             trainings=_trainings(loaded, train_dirs),
         )
 

@@ -17,6 +17,7 @@ from sfumato.runtime.atomic import write_whole
 from sfumato.server import endings, failures, reference
 from sfumato.server.access import Access, Guard
 from sfumato.server.api import native, openai, pictures, sdapi, sdapi_facts
+from sfumato.server.api import styles as style_routes
 from sfumato.server.api import trainings as training_routes
 from sfumato.server.limits import BodyLimit
 from sfumato.server.metrics import Metrics
@@ -45,6 +46,8 @@ def create(services: Services, access: Access, desk: Desk | None = None, folder:
     failures.install(app)
     app.include_router(native.routes(services))
     app.include_router(pictures.routes(services))
+    if services.styles is not None:
+        app.include_router(style_routes.routes(services.styles))
     if services.trainings is not None:
         app.include_router(training_routes.routes(services, services.trainings))
     app.include_router(sdapi.routes(services, tasks))

@@ -16,6 +16,7 @@ from sfumato.jobs.messages import Prepare
 from sfumato.jobs.queue import JobQueue
 from sfumato.runtime.plan import Ask, Outlook
 from sfumato.server.limits import Limits
+from sfumato.server.styles import Styles
 from sfumato.server.trainings import Trainings
 
 _ENDINGS = (".safetensors", ".ckpt", ".gguf")
@@ -62,7 +63,7 @@ class Services:
         prepare: has all workers load a model, or let go of theirs; does not wait for it.
         settings: dotted keys to value and origin.
         pids: process numbers of the workers, for their memory.
-        trainings: None where nothing is trained.
+        styles: pieces of prompts that are kept. trainings: None where nothing is trained.
     """
 
     queue: JobQueue
@@ -79,6 +80,7 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     choice: Choice = field(default_factory=Choice)
     trainings: Trainings | None = None
+    styles: Styles | None = None
 
     @property
     def model(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nicegui import app, ui
 
 from sfumato.jobs.types import Job
@@ -9,7 +12,9 @@ from sfumato.server.ui import fields
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.form import Form
 from sfumato.server.ui.frame import frame
+from sfumato.server.ui.outlook_line import OutlookLine
 from sfumato.server.ui.pictures import edit_url
+from sfumato.server.ui.pieces import Offers, Pieces
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
@@ -32,19 +37,24 @@ class CreatePage(Workbench[Form]):
                 self._build_form()
             with ui.element("div"):
                 to_edit = {"to_edit": lambda job, index: ui.navigate.to(edit_url(job, index))}
-                self.stage = Stage(desk.services.queue, {"again": self.use, **to_edit})
+                self.stage = Stage(desk.services.queue, {"again": self.use, "same_but": self._vary, **to_edit})
         self.begin()
 
     @ui.refreshable_method
     def _build_form(self) -> None:
         form, desk = self.form, self.desk
-        fields.prompt(form, "prompt", desk.count_tokens)
+        fields.prompt(form, "prompt", desk.count_tokens, lambda: Offers(form, desk.services))
         if not form.prompt and not app.storage.user.get("jobs"):
             self._build_examples()
         fields.prompt(form, "negative_prompt", desk.count_tokens)
+        Pieces(form, desk.services)
         fields.model(form, desk.services)
         fields.size(form, max(desk.services.defaults.size))
         fields.numbers(form)
+        with ui.row().classes("gap-1"):
+            for key, icon, act in (("dice", "casino", self._roll), ("lock", "lock", self._lock)):
+                ui.button(say(key), icon=icon, on_click=act).props("flat dense no-caps size=sm").mark(key)
+        OutlookLine(form, desk.services, self._fit)
         self.build_button()
 
     def _build_examples(self) -> None:
@@ -70,3 +80,23 @@ class CreatePage(Workbench[Form]):
         self.form = Form(model=job.model)
         self.form.take(job.pictures[index].info)
         self._build_form.refresh()
+
+    async def _vary(self, job: Job, index: int) -> None:
+        """The same picture from another seed, at once."""
+        self.use(job, index)
+        self.form.seed = None
+        await self.generate()
+
+    def _roll(self) -> None:
+        """A new seed each time."""
+        self.form.seed = None
+
+    def _lock(self) -> None:
+        """The seed of the picture that is shown, from now on."""
+        if (made := self.stage.picture) is not None:
+            self.form.seed = made.info.seed
+
+    def _fit(self, nearest: Mapping[str, Any]) -> None:
+        """Take the nearest settings that there is memory for."""
+        self.form.width, self.form.height = nearest["width"], nearest["height"]
+        self.form.batch_size = nearest["batch_size"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from nicegui import ui
 
@@ -13,8 +14,20 @@ from sfumato.server.ui.reading import read_html
 from sfumato.server.ui.words import say
 
 
-def prompt(form: Form, name: str, count_tokens: Callable[[str], tuple[int, int]]) -> None:
-    """A text field that grows, with its tokens and how its weights are read."""
+class Offering(Protocol):
+    """What is offered for the word that is being typed."""
+
+    def refresh(self) -> None:
+        """Offer what fits by now."""
+
+
+def prompt(
+    form: Form,
+    name: str,
+    count_tokens: Callable[[str], tuple[int, int]],
+    offer: Callable[[], Offering] | None = None,
+) -> None:
+    """A text field that grows, with its tokens, how its weights are read, and what ``offer`` makes below it."""
     hint = say("prompt_hint" if name == "prompt" else "negative_hint")
 
     def tell() -> None:
@@ -24,9 +37,12 @@ def prompt(form: Form, name: str, count_tokens: Callable[[str], tuple[int, int]]
         reading.set_content(read_html(words))
         reading.set_visibility(any(mark in words for mark in "()[]"))
         below.set_visibility(name == "prompt" or bool(words))
+        if offers is not None:
+            offers.refresh()
 
     area = ui.textarea(say(name), placeholder=hint).bind_value(form, name).mark(name)
     area.props("autogrow outlined dense").classes("w-full")
+    offers = None if offer is None else offer()
     reading = ui.html("", sanitize=False).classes("reading")
     below = ui.label().classes("faint").mark(f"{name}-tokens")
     tell()

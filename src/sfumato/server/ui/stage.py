@@ -11,7 +11,7 @@ from nicegui import ui
 from sfumato.errors import JobStateError, UnknownJobError
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
-from sfumato.jobs.types import Job
+from sfumato.jobs.types import Job, Picture
 from sfumato.server.ui.compare import Before, Compare
 from sfumato.server.ui.pictures import picture_url, preview_url
 from sfumato.server.ui.words import say
@@ -134,6 +134,12 @@ class Stage:
                     button.on("click", lambda _, j=job.id, n=k: self.show(j, n))
                     with button:
                         ui.html(f'<img src="{picture_url(job, k)}" alt="" loading="lazy">', sanitize=False)
+
+    @property
+    def picture(self) -> Picture | None:
+        """The finished picture that is shown."""
+        job = self._get(self._shown[0]) if self._shown else None
+        return job.pictures[self._shown[1]] if self._shown and job is not None and job.pictures else None
 
     def interrupt(self) -> None:
         """End the job on the stage, if it has not ended."""
