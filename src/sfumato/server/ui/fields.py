@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from nicegui import ui
+from nicegui.events import UploadEventArguments
 
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server.services import Services
@@ -66,6 +67,23 @@ def share(form: Form, name: str, hint: str) -> None:
         field = ui.number(say(name), min=0, max=1, step=0.05).bind_value(form, name).mark(name)
         field.props("outlined dense")
         ui.label(hint).classes("faint")
+
+
+def send(
+    label: str, accept: str, take: Callable[[UploadEventArguments], object], most: int, *, several: bool = False
+) -> None:
+    """A button that asks for files, each of at most ``most`` bytes, and hands them to ``take``.
+
+    Quasar's own uploader has no name for screen readers, so it is not shown.
+    """
+
+    def refuse() -> None:
+        ui.notify(say("file_rejected"), type="warning")
+
+    hidden = ui.upload(multiple=several, auto_upload=True, on_upload=take, max_file_size=most, on_rejected=refuse)
+    hidden.props(f'accept="{accept}"').classes("sender")
+    button = ui.button(label, icon="upload", on_click=lambda: hidden.run_method("pickFiles"))
+    button.props("outline dense no-caps padding='6px 10px'")
 
 
 def choice(form: object, name: str, options: Mapping[str | None, str]) -> None:

@@ -28,6 +28,7 @@ _STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 def frame(current: str) -> Iterator[None]:
     """The page around its content; ``current`` is the page's key in :data:`PAGES`."""
     ui.page_title(f"{say(current)} · {say('title')}")
+    ui.add_head_html('<script>document.documentElement.lang = "en"</script>')
     ui.add_css(_STYLE)
     ui.colors(primary="#a4552f", secondary="#6b5f55", accent="#a4552f", dark="#1b1917", dark_page="#141210")
     dark = ui.dark_mode(value=app.storage.user.get("dark"))
@@ -46,5 +47,5 @@ def frame(current: str) -> Iterator[None]:
                     ui.label(say(key)).classes("word")
                 link.props(f'aria-label="{say(key)}"' + (' aria-current="page"' if key == current else ""))
         ui.button(icon="contrast", on_click=turn).props(f'flat round dense aria-label="{say("theme")}"')
-    with ui.element("main").props('id="main"').classes("main"):
+    with ui.element("div").props('id="main" tabindex="-1"').classes("main"):
         yield

@@ -41,6 +41,6 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
     ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
     if (trainings := desk.services.trainings) is not None:
         ui.page("/train")(lambda: TrainPage(desk, trainings) and None)
-    ui.page("/models")(lambda: facts.models_page(desk))
+    ui.page("/models")(lambda: facts.ModelsPage(desk) and None)
     ui.page("/settings")(lambda: facts.settings_page(desk))
     ui.run_with(app, title=say("title"), storage_secret=secret, tailwind=False, show_welcome_message=False)

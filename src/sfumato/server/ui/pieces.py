@@ -11,7 +11,8 @@ from nicegui.events import UploadEventArguments
 
 from sfumato.errors import SfumatoError
 from sfumato.server.services import Services
-from sfumato.server.styles import Style
+from sfumato.server.styles import MOST_BYTES, Style
+from sfumato.server.ui import fields
 from sfumato.server.ui.form import Form
 from sfumato.server.ui.words import say
 
@@ -99,7 +100,7 @@ class Pieces:
         if not loras and not embeddings:
             ui.label(say("pieces_none")).classes("faint")
         if loras:
-            with ui.element("div").classes("share"):
+            with ui.element("div").classes("strength"):
                 slider = ui.slider(min=0, max=2, step=0.05, value=1.0).props(f'aria-label="{say("strength")}"')
                 ui.label().bind_text_from(slider, "value", lambda value: f"{value:g}")
             self._buttons(say("loras"), loras, lambda name: self._put_lora(name, slider.value or 0.0))
@@ -132,14 +133,13 @@ class Pieces:
             return
         if known:
             self._buttons(say("styles"), known, lambda name: self._put_style(known[name]))
-        with ui.element("div").classes("shape"):
+        with ui.element("div").classes("keeping"):
             self._name = ui.input(say("style_name")).props("outlined dense")
             keep = ui.button(icon="bookmark_add", on_click=self._keep)
             keep.props(f'flat round dense aria-label="{say("style_keep")}"').tooltip(say("style_keep"))
             drop = ui.button(icon="bookmark_remove", on_click=self._drop)
             drop.props(f'flat round dense aria-label="{say("style_drop")}"').tooltip(say("style_drop"))
-        upload = ui.upload(label=say("style_import"), auto_upload=True, on_upload=self._take)
-        upload.props('flat bordered accept=".csv"').classes("w-full")
+        fields.send(say("style_import"), ".csv", self._take, MOST_BYTES)
 
     def _put_style(self, style: Style) -> None:
         form = self._form

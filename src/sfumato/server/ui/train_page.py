@@ -42,12 +42,8 @@ class TrainPage:
             folder = ui.input(say("train_folder"), placeholder=say("train_folder_hint")).bind_value(form, "data_dir")
             folder.props("outlined dense").classes("w-full").on_value_change(self._name_after_folder)
             folder.bind_visibility_from(form, "upload", backward=lambda sent: not sent)
-        upload = ui.upload(
-            label=say("train_upload"), multiple=True, auto_upload=True, on_upload=self._take,
-            max_file_size=self._desk.services.limits.body_bytes,
-            on_rejected=lambda: ui.notify(say("train_rejected"), type="warning"),
-        )  # fmt: skip
-        upload.props('flat bordered accept=".png,.jpg,.jpeg,.webp,.bmp,.txt,.caption,.jsonl,.csv"').classes("w-full")
+        accept = ".png,.jpg,.jpeg,.webp,.bmp,.txt,.caption,.jsonl,.csv"
+        fields.send(say("train_upload"), accept, self._take, self._desk.services.limits.body_bytes, several=True)
         with ui.row().classes("items-center") as sent:
             self._sent = ui.label(say("train_sent", name=form.upload)).classes("faint").mark("sent")
             ui.button(say("train_forget_upload"), on_click=self._forget_upload).props("flat dense no-caps")

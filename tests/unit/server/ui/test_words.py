@@ -6,8 +6,11 @@ import ast
 from pathlib import Path
 
 import sfumato.server.ui
+from sfumato.config import Settings
+from sfumato.config.reader import flatten
 from sfumato.jobs.states import State
 from sfumato.server.ui.frame import PAGES
+from sfumato.server.ui.setting_words import SETTINGS
 from sfumato.server.ui.words import WORDS
 
 SOURCES = sorted(Path(sfumato.server.ui.__file__).parent.glob("*.py"))
@@ -23,6 +26,10 @@ def _strings() -> set[str]:
 
 def test_every_sentence_is_used():
     assert {key for key in WORDS if key not in _strings() and key not in {state.value for state in State}} == set()
+
+
+def test_every_setting_has_words():
+    assert set(SETTINGS) == {key for key, _ in flatten(Settings().model_dump()).items()}
 
 
 def test_every_page_and_state_has_words():

@@ -1,0 +1,32 @@
+"""``/api/v1/models/NAME`` and ``/api/v1/privacy``: what a model's file says, and what the server touches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+
+from sfumato.server.privacy import sockets
+from sfumato.server.services import Services
+from sfumato.weights.digest import known_hash
+from sfumato.weights.survey import survey
+
+
+def routes(services: Services) -> APIRouter:
+    """All of it."""
+    router = APIRouter(prefix="/api/v1", tags=["facts"])
+
+    @router.get("/models/{name:path}")
+    def inspect(name: str) -> dict[str, Any]:
+        """What a model's headers say: family, types, networks, memory; the hash if it is known already."""
+        path = services.models()[services.find_model(name)]
+        found = {**asdict(survey(path)), "hash": known_hash(path)}
+        return {"name": name, **{key: value for key, value in found.items() if key != "path"}}
+
+    @router.get("/privacy")
+    def privacy() -> dict[str, Any]:
+        """The server's and its workers' internet sockets as they are now."""
+        return asdict(sockets(services))
+
+    return router
