@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import logging
@@ -143,6 +144,7 @@ def _frames(format: str) -> bytes:
     return out.getvalue()
 
 
+@functools.cache
 def bombs() -> dict[str, bytes]:
     """Small files that would become large."""
     zeros = zlib.compress(bytes(100_000_000), 9)
@@ -164,7 +166,7 @@ def bombs() -> dict[str, bytes]:
 def test_bombs_do_not_go_off(client: TestClient, caplog: pytest.LogCaptureFixture, name: str) -> None:
     data = bombs()[name]
     assert len(data) < 500_000
-    text, began = base64.b64encode(data).decode(), time.monotonic()
+    text, began = base64.b64encode(data).decode(), time.process_time()
 
     for path, body in (("img2img", {"init_images": [text]}), ("png-info", {"image": text})):
         assert client.post(f"/sdapi/v1/{path}", json=body).status_code == 400
@@ -172,7 +174,7 @@ def test_bombs_do_not_go_off(client: TestClient, caplog: pytest.LogCaptureFixtur
     files = {"image": ("x.png", data, "image/png")}
     assert client.post("/v1/images/edits", files=files, data={"prompt": "x"}).status_code == 400
     _refused(caplog, 400)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 5  # of the processor: other work on the machine does not count
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")  # Starlette leaves half a part behind
