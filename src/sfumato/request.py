@@ -53,13 +53,60 @@ class InitImage:
     image_cfg_scale: float = 1.5
 
 
+#: Upscalers that enlarge latents, and those that enlarge pixels and need no file.
+LATENT_UPSCALERS = (
+    "Latent",
+    "Latent (antialiased)",
+    "Latent (bicubic)",
+    "Latent (bicubic antialiased)",
+    "Latent (nearest)",
+    "Latent (nearest-exact)",
+)
+RESIZERS = ("Lanczos", "Bicubic", "Nearest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hires:
+    """A second pass: the picture that the first one gives is enlarged, and drawn on from some of its noise.
+
+    It becomes ``scale`` times as large, or ``width`` x ``height`` pixels: with one of them the shape stays, with both
+    what is outside is cut off. ``steps`` are those that are taken, 0 as many as in the first pass. What is ``None`` is
+    as there.
+    """
+
+    scale: float = 2.0
+    width: int | None = None
+    height: int | None = None
+    upscaler: str = "Latent"
+    steps: int = 0
+    denoising_strength: float = 0.7
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: float | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """The wished width and height in pixels, of a first pass of ``width`` x ``height``.
+
+        >>> Hires(scale=1.5).size_of(64, 96), Hires(width=128).size_of(64, 96)
+        ((96, 144), (128, 192))
+        """
+        if self.width is None and self.height is None:
+            return round(width * self.scale), round(height * self.scale)
+        if self.width is None:
+            return round((self.height or 0) * width / height), self.height or 0
+        return self.width, round(self.width * height / width) if self.height is None else self.height
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2ImgRequest:
     """What to draw. ``None`` means "not given": the model or the settings decide. Zero is a value.
 
     ``width`` and ``height`` are in pixels, ``seed`` is that of the first picture; picture k of a batch has
     the noise of the single picture of ``seed + k``. ``cfg_scale`` 1 means no guidance (web-UI convention).
-    With ``init`` drawing starts from a picture, and width and height not given are that picture's.
+    With ``init`` drawing starts from a picture, and width and height not given are that picture's. With ``hires``
+    width and height are the first pass's.
 
     With a ``subseed_strength`` above 0 the noise goes so much of the way to that of ``subseed``; then all pictures of a
     batch have ``seed``, and picture k varies it by ``subseed + k``. ``seed_resize_from_w`` and ``_h``, both or none,
@@ -86,6 +133,7 @@ class Txt2ImgRequest:
     seed_resize_from_h: int | None = None
     tiling: bool = False
     guidance_rescale: float = 0.0
+    hires: Hires | None = None
 
 
 def nth_batch(request: Txt2ImgRequest, number: int) -> Txt2ImgRequest:
@@ -105,7 +153,7 @@ class ResumePoint:
     bits as never to have stopped.
 
     Attributes:
-        leg: which of the request's samplings it is, from 0; a picture far larger than its model has two.
+        leg: which of the request's samplings it is, from 0; a picture of two passes has two.
         step: how many of its steps are done.
         latent: a tensor (B, C, h, w) in sigma space.
         state: the solver's memory: tensors of the latent's shape.
@@ -145,7 +193,10 @@ class Seconds:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """How a picture was made: enough to make it again. Everything resolved, nothing ``None`` that was used."""
+    """How a picture was made: enough to make it again. Everything resolved, nothing ``None`` that was used.
+
+    ``width`` and ``height`` are the picture's; ``first_size`` is the first pass's (width, height) where there were two.
+    """
 
     prompt: str
     negative_prompt: str
@@ -166,6 +217,7 @@ class ImageInfo:
     peak_memory_bytes: int = 0
     forecast_memory_bytes: int = 0
     memory: str = ""
+    first_size: tuple[int, int] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -61,6 +61,16 @@ def txt2img(
     seed_resize_from: flags.SeedResizeFrom = None,
     tiling: flags.Tiling = False,
     guidance_rescale: flags.GuidanceRescale = 0.0,
+    hires_scale: flags.HiresScale = None,
+    hires_resolution: flags.HiresResolution = None,
+    hires_upscaler: flags.HiresUpscaler = "Latent",
+    hires_steps: flags.HiresSteps = 0,
+    hires_strength: flags.HiresStrength = 0.7,
+    hires_sampler: flags.HiresSampler = None,
+    hires_scheduler: flags.HiresScheduler = None,
+    hires_cfg_scale: flags.HiresCfgScale = None,
+    hires_prompt: flags.HiresPrompt = None,
+    hires_negative_prompt: flags.HiresNegativePrompt = None,
 ) -> None:
     """Draw pictures from words. Flags go before environment (SFUMATO_*), config.yaml and defaults."""
     given = flags.Txt2ImgFlags(**locals())

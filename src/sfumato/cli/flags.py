@@ -157,6 +157,28 @@ class MaskFlags:
     invert: bool = False
 
 
+HiresScale = Annotated[
+    float | None, Option("--hires_scale", "--hr_scale", metavar="N", help="A second pass, so many times as large.")
+]
+HiresResolution = Annotated[
+    str | None, Option("--hires_resolution", metavar="WxH", help="A second pass, of this size in pixels.")
+]
+HiresUpscaler = Annotated[
+    str, Option("--hires_upscaler", "--hr_upscaler", metavar="NAME", help="How the first pass is enlarged.")
+]
+HiresSteps = Annotated[int, Option("--hires_steps", metavar="N", help="Steps of it; 0 is as many as --steps.")]
+HiresStrength = Annotated[
+    float, Option("--hires_strength", metavar="N", help="0.3 hardly changes the first pass, 1 keeps nothing of it.")
+]
+HiresSampler = Annotated[str | None, Option("--hires_sampler", metavar="NAME", help="Another sampler for it.")]
+HiresScheduler = Annotated[str | None, Option("--hires_scheduler", metavar="NAME", help="Another schedule for it.")]
+HiresCfgScale = Annotated[float | None, Option("--hires_cfg_scale", metavar="N", help="Another guidance for it.")]
+HiresPrompt = Annotated[str | None, Option("--hires_prompt", metavar="TEXT", help="Another prompt for it.")]
+HiresNegativePrompt = Annotated[
+    str | None, Option("--hires_negative_prompt", metavar="TEXT", help="Another negative prompt for it.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Txt2ImgFlags:
     """What was typed. ``None`` means "not given": settings or model decide."""
@@ -194,3 +216,13 @@ class Txt2ImgFlags:
     seed_resize_from: str | None = None
     tiling: bool = False
     guidance_rescale: float = 0.0
+    hires_scale: float | None = None
+    hires_resolution: str | None = None
+    hires_upscaler: str = "Latent"
+    hires_steps: int = 0
+    hires_strength: float = 0.7
+    hires_sampler: str | None = None
+    hires_scheduler: str | None = None
+    hires_cfg_scale: float | None = None
+    hires_prompt: str | None = None
+    hires_negative_prompt: str | None = None

@@ -14,6 +14,7 @@ import typer
 
 from sfumato.cli import checks
 from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.cli.hires import to_hires
 from sfumato.cli.progress import OnStep, step_bar
 from sfumato.cli.prompts import batches, check_text, read_prompts
 from sfumato.cli.vary import to_fields
@@ -67,6 +68,8 @@ def run(flags: Txt2ImgFlags, open_studio: OpenStudio | None = None, init: InitIm
         typer.Exit: code 130 after Ctrl-C; finished pictures stay.
     """
     check_flags(flags)
+    if init is not None and to_hires(flags) is not None:
+        raise RequestError("A second pass (--hires_scale, --hires_resolution) is for txt2img; leave it out.")
     prompts = read_prompts(flags.prompt, flags.prompts_file)
     settings = load_settings(flags)
     template = to_template(flags, settings)
@@ -109,6 +112,7 @@ def check_flags(flags: Txt2ImgFlags) -> None:
         raise RequestError(f"--threads {flags.threads} is out of range; it must be 1 to 1024.")
     _check_sampler(flags.sampler, flags.scheduler)
     to_fields(flags)
+    to_hires(flags)
 
 
 def _asked(flags: Txt2ImgFlags) -> Txt2ImgRequest:
@@ -151,6 +155,7 @@ def to_template(flags: Txt2ImgFlags, settings: Settings) -> Txt2ImgRequest:
         clip_skip=model.clip_skip,
         eta=flags.eta,
         **to_fields(flags),
+        hires=to_hires(flags),
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from sfumato.engine import masks, source
 from sfumato.families.base import Networks
 from sfumato.families.decode import encode
+from sfumato.families.pixels import to_pixels
 from sfumato.request import InitImage
 from sfumato.runtime.finite import check_finite
 
@@ -30,7 +31,7 @@ def channels(networks: Networks, init: InitImage | None, part: masks.Part | None
         if part is None:
             latent = source.to_latent(networks, init, width, height)
         else:
-            latent = encode(networks, source.to_pixels(replace(part, size=(width, height)).seen()[0]))
+            latent = encode(networks, to_pixels(replace(part, size=(width, height)).seen()[0]))
             check_finite(latent, "encoding of the picture", None)
         return latent / spec.scaling_factor + spec.shift_factor
     return torch.zeros(1, 0, *cells, device=networks.device)
@@ -42,7 +43,7 @@ def _around(networks: Networks, part: masks.Part | None, width: int, height: int
     if part is not None:
         picture, grey = replace(part, size=(width, height)).seen()
         mask = (masks.to_tensor(grey) >= 0.5).float()
-        pixels = torch.where(mask == 1, 0.5, source.to_pixels(picture))
+        pixels = torch.where(mask == 1, 0.5, to_pixels(picture))
     latent = encode(networks, pixels)
     check_finite(latent, "encoding of the picture", None)
     cells = F.interpolate(mask, (height // factor, width // factor)).to(latent.device)

@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.engine import beside, masks, passes, source
+from sfumato.engine import beside, masks, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
+from sfumato.engine.enlarge import SecondNoise, Upscale, enlarge
+from sfumato.engine.passes import SecondPass
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode
+from sfumato.families.pixels import to_image
 from sfumato.prompt.compose import plan, plan_negative
 from sfumato.request import InitImage, ResumePoint, StepEvent
 from sfumato.runtime.finite import check_finite
@@ -28,13 +30,14 @@ from sfumato.runtime.seamless import around, seamless
 from sfumato.sampling.denoiser import wrap
 from sfumato.sampling.guidance import combine, rescale
 from sfumato.sampling.integrate import Step, StepNoise, integrate
+from sfumato.sampling.names import Resolved
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.sampling.schedules import sigmas_for
 from sfumato.sampling.solvers import make
 
 _log = logging.getLogger(__name__)
 OnStep = Callable[[StepEvent], None]
-#: The draw that the second pass and noise under a mask start from; a solver's own draws count from 0.
+#: The draw that noise under a mask starts from; a solver's own draws count from 0.
 _START_DRAW = 2**31
 
 
@@ -104,13 +107,19 @@ class Stopwatch:
         return time.perf_counter() - self.start
 
 
-def condition(job: Job, cache: EncodingCache) -> Conditioning:
-    """Encode the job's prompts; without guidance (scale 1, one prompt) the negative one is not needed."""
-    request = job.request
-    positive = tuple(track(part, cache, request.clip_skip) for part in plan(request.prompt, request.steps).parts)
-    guided = job.cfg_scale * positive[0].weight != 1 or len(positive) > 1 or job.image_cfg_scale is not None
-    unwanted = plan_negative(request.negative_prompt, request.steps)
-    negative = track(unwanted, cache, request.clip_skip, negative=True) if guided else None
+def condition(job: Job, cache: EncodingCache, second: SecondPass | None = None) -> Conditioning:
+    """Encode the job's prompts, or those of its second pass; without guidance (scale 1, one prompt) the negative one
+    is not needed.
+    """
+    request, steps, scale = job.request, job.request.steps, job.cfg_scale
+    prompt, unwanted, again = request.prompt, request.negative_prompt, None
+    if second is not None:
+        scale, again = second.cfg_scale, second.steps
+        prompt = prompt if second.wish.prompt is None else second.wish.prompt
+        unwanted = unwanted if second.wish.negative_prompt is None else second.wish.negative_prompt
+    positive = tuple(track(part, cache, request.clip_skip) for part in plan(prompt, steps, again).parts)
+    guided = scale * positive[0].weight != 1 or len(positive) > 1 or job.image_cfg_scale is not None
+    negative = track(plan_negative(unwanted, steps, again), cache, request.clip_skip, negative=True) if guided else None
     for one in (*positive, *([negative] if negative else [])):
         for _, encoding in one.spans:
             for part in encoding.parts().values():
@@ -118,12 +127,31 @@ def condition(job: Job, cache: EncodingCache) -> Conditioning:
     return Conditioning(positive, negative)
 
 
+def _guided(job: Job, networks: Networks, cache: EncodingCache, second: SecondPass | None = None) -> GuidedNetwork:
+    """The network with the job's words, or with those of its second pass."""
+    scale = job.cfg_scale if second is None else second.cfg_scale
+    words = condition(job, cache, second)
+    return GuidedNetwork(networks, words, scale, job.image_cfg_scale, job.request.guidance_rescale)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One sampling of those that a picture takes: ``number`` from 0, and where in the prompts' plan it begins."""
+
+    number: int
+    network: GuidedNetwork
+    sampler: Resolved
+    sigmas: Tensor
+    noise: StepNoise
+    first_step: int = 0
+
+
 @dataclass
 class Sampler:
     """Everything that sampling needs but the latents; both passes of a large picture go through it.
 
-    Each pass is a leg of the way; those before the resume point are not gone again. ``part`` is what of a picture is
-    drawn.
+    Each pass is a leg of the way; those before the resume point are not gone again. ``second`` is the network with the
+    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a picture is drawn.
     """
 
     job: Job
@@ -132,6 +160,8 @@ class Sampler:
     schedule: NoiseSchedule
     on_step: OnStep | None
     resume: ResumePoint | None = None
+    second: GuidedNetwork | None = None
+    upscale: Upscale | None = None
     part: masks.Part | None = None
     held: source.Held | None = field(default=None, init=False)
     total: int = field(default=0, init=False)
@@ -140,25 +170,27 @@ class Sampler:
 
     def run(self) -> Tensor:
         """The finished latents (B, C, h, w) in float32."""
-        job, spec, steps = self.job, self.networks.spec, self.job.request.steps
+        job, second, steps = self.job, self.job.second, self.job.request.steps
         sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, self.schedule, steps)
         if job.request.init is not None:
             return self._from_picture(job.request.init, sigmas)
-        first = passes.first_size(job.width, job.height, spec)
-        tail = passes.tail_start(steps, spec) if first else steps
-        self.total, self.done, self.began = 2 * steps - tail, 0, time.perf_counter()
-        noise = self._noise(*(first or (job.width, job.height)))
+        self.total, self.done = steps + (0 if second is None else second.steps), 0
+        self.began = time.perf_counter()
+        noise = self._noise(job.width, job.height)
         start = float((sigmas[0] ** 2 + 1) ** 0.5)
-        x = self._leg(0, lambda: noise.initial() * start, sigmas, noise, 0)
-        if first is None:
-            return x
-        again = passes.SecondNoise(self._noise(job.width, job.height))
+        x = self._go(Leg(0, self.network, job.sampler, sigmas, noise), lambda: noise.initial() * start)
+        return x if second is None else self._refine(second, x)
 
-        def enlarged() -> Tensor:
-            latent = passes.enlarge(self.networks, x, job.width, job.height)
-            return latent + again.at(tail)(_START_DRAW) * float(sigmas[tail])
+    def _refine(self, second: SecondPass, x: Tensor) -> Tensor:
+        """The second pass, from the first one's latents."""
+        chosen, noise = second.sampler, SecondNoise(self._noise(second.width, second.height))
+        sigmas = sigmas_for(chosen.sampler, chosen.scheduler, self.schedule, second.planned)[-second.steps - 1 :]
 
-        return self._leg(1, enlarged, sigmas[tail:], again, tail)
+        def begin() -> Tensor:
+            latent = enlarge(self.networks, x, second, self.upscale)
+            return latent + noise.initial() * float(sigmas[0])
+
+        return self._go(Leg(1, self.second or self.network, chosen, sigmas, noise), begin)
 
     def _from_picture(self, init: InitImage, sigmas: Tensor) -> Tensor:
         job, steps = self.job, self.job.request.steps
@@ -173,7 +205,7 @@ class Sampler:
                 return noise.initial() * float((sigmas[first] ** 2 + 1) ** 0.5)
             return self._start(init, noise) + noise.initial() * float(sigmas[first])
 
-        return self._leg(0, begin, sigmas[first:], noise, first)
+        return self._go(Leg(0, self.network, job.sampler, sigmas[first:], noise, first), begin)
 
     def _start(self, init: InitImage, noise: BatchNoise) -> Tensor:
         """The clean latents that drawing starts from: (B or 1, C, h, w)."""
@@ -187,35 +219,35 @@ class Sampler:
         shape = (spec.latent_channels, height // spec.latent_factor, width // spec.latent_factor)
         return BatchNoise(self.job.seeds, shape, self.networks.device, self.job.start(spec.latent_factor))
 
-    def _leg(self, leg: int, begin: Callable[[], Tensor], sigmas: Tensor, noise: StepNoise, first_step: int) -> Tensor:
-        """One sampling, from what ``begin`` gives or from the resume point; ``first_step`` is its place in the plan."""
+    def _go(self, leg: Leg, begin: Callable[[], Tensor]) -> Tensor:
+        """One sampling, from what ``begin`` gives or from the resume point."""
         point = self.resume
-        if point is not None and point.leg > leg:
-            self.done += len(sigmas) - 1
+        if point is not None and point.leg > leg.number:
+            self.done += len(leg.sigmas) - 1
             return point.latent
-        if point is not None and point.leg == leg:
+        if point is not None and point.leg == leg.number:
             device = self.networks.device
             x, state, start = point.latent.to(device), tuple(each.to(device) for each in point.state), point.step
         else:
             x, state, start = begin(), None, 0
         cells = x.shape[-2], x.shape[-1]
-        self.network.beside = beside.channels(self.networks, self.job.request.init, self.part, cells)
-        denoise = wrap(self.network, self.networks.spec.prediction, self.schedule)
+        leg.network.beside = beside.channels(self.networks, self.job.request.init, self.part, cells)
+        denoise = wrap(leg.network, self.networks.spec.prediction, self.schedule)
         denoise = denoise if self.held is None else self.held.over(denoise)
-        solver = make(self.job.sampler.sampler, self.job.request.eta, self.schedule)
-        self.network.step, self.done = first_step + start, self.done + start
-        for step in integrate(solver, denoise, x, sigmas, noise, start=start, state=state):
+        solver = make(leg.sampler.sampler, self.job.request.eta, self.schedule)
+        leg.network.step, self.done = leg.first_step + start, self.done + start
+        for step in integrate(solver, denoise, x, leg.sigmas, leg.noise, start=start, state=state):
             x = step.x
-            self.network.step = first_step + step.index + 1
+            leg.network.step = leg.first_step + step.index + 1
             self.done += 1
             self._tell(leg, step)
         return x
 
-    def _tell(self, leg: int, step: Step) -> None:
+    def _tell(self, leg: Leg, step: Step) -> None:
         if self.on_step is None:
             return
         seconds = time.perf_counter() - self.began
-        point = ResumePoint(leg=leg, step=step.index + 1, latent=step.x, state=step.state)
+        point = ResumePoint(leg=leg.number, step=step.index + 1, latent=step.x, state=step.state)
         look = functools.partial(preview, self.networks, step.x0)
         self.on_step(StepEvent(step=self.done, steps=self.total, seconds=seconds, resume=point, preview=look))
 
@@ -230,7 +262,7 @@ def preview(networks: Networks, x0: Tensor) -> Image.Image:
     scale = min(1.0, cells / max(x0.shape[-2:]))
     height, width = (max(1, round(side * scale)) for side in x0.shape[-2:])
     small = x0[:1] if scale == 1 else F.interpolate(x0[:1], (height, width), mode="area")
-    return _to_image(decode(networks, small)[0])
+    return to_image(decode(networks, small)[0])
 
 
 def to_images(networks: Networks, latent: Tensor, tile: int = 0, wrap: bool = False) -> tuple[Image.Image, ...]:
@@ -241,7 +273,7 @@ def to_images(networks: Networks, latent: Tensor, tile: int = 0, wrap: bool = Fa
     margin = tile // 4 if wrap and max(latent.shape[2:]) > tile else 0
     edge = margin * networks.spec.latent_factor
     found = (_pixels(networks, around(one, margin, margin), tile)[0] for one in latent.split(1))
-    return tuple(_to_image(one[:, edge : one.shape[1] - edge, edge : one.shape[2] - edge]) for one in found)
+    return tuple(to_image(one[:, edge : one.shape[1] - edge, edge : one.shape[2] - edge]) for one in found)
 
 
 def _pixels(networks: Networks, latent: Tensor, tile: int) -> Tensor:
@@ -255,12 +287,6 @@ def _pixels(networks: Networks, latent: Tensor, tile: int) -> Tensor:
     return pixels
 
 
-def _to_image(pixels: Tensor) -> Image.Image:
-    """(3, H, W) in 0..1 to an 8-bit picture."""
-    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy()))
-
-
 def draw(
     job: Job,
     networks: Networks,
@@ -269,11 +295,13 @@ def draw(
     on_step: OnStep | None,
     watch: Stopwatch,
     resume: ResumePoint | None = None,
+    upscale: Upscale | None = None,
     residency: Residency | None = None,
 ) -> Sequence[Image.Image]:
     """All pictures of a job, in the order of their seeds.
 
-    ``resume`` is where an earlier drawing of it stood; ``residency`` says what leaves memory on the way.
+    ``resume`` is where an earlier drawing of it stood; ``residency`` says what leaves memory on the way; ``upscale``
+    enlarges pixels for the second pass, if it goes through them.
     """
 
     def done(stage: str) -> None:
@@ -282,12 +310,11 @@ def draw(
             residency.done(stage)
 
     with torch.inference_mode(), seamless(*([networks.unet, networks.vae] if job.request.tiling else [])):
-        conditioning = condition(job, cache)
+        network = _guided(job, networks, cache)
+        second = None if job.second is None else _guided(job, networks, cache, job.second)
         done("encode")
-        phi = job.request.guidance_rescale
-        network = GuidedNetwork(networks, conditioning, job.cfg_scale, job.image_cfg_scale, phi)
         part = source.part_of(job.request, job.width, job.height)
-        latent = Sampler(job, networks, network, schedule, on_step, resume, part).run()
+        latent = Sampler(job, networks, network, schedule, on_step, resume, second, upscale, part).run()
         done("sample")
         images = to_images(networks, latent, residency.tile if residency is not None else 0, job.request.tiling)
         images = images if part is None else tuple(part.put_back(each) for each in images)

@@ -1,79 +1,131 @@
-"""Pictures far larger than a model was made for: first the whole at its own size, then the detail at the wished one.
+"""The second pass: which size, steps and upscaler it has, whether it was asked for or the picture needs it.
 
-Drawn in one go, such a picture shows its subject twice, since the network never saw one so large.
+Drawn in one go, a picture far larger than its model was made for shows its subject twice, since the network never saw
+one so large. So the whole is drawn at the model's own size first, and then the detail at the wished one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from sfumato.errors import RequestError
+from sfumato.families.base import Spec
+from sfumato.request import MAX_STEPS, Hires, Txt2ImgRequest
+from sfumato.sampling import names
 
-from sfumato.families.base import Networks, Spec
-from sfumato.families.decode import decode, encode
-from sfumato.runtime.finite import check_finite
-from sfumato.runtime.rng import BatchNoise
-
-#: From how many times the model's own number of pixels a picture is drawn in two passes.
+#: From how many times the model's own number of pixels a picture is drawn in two passes unasked.
 FAR_ABOVE = 2.5
+#: How it is enlarged then.
 UPSCALER = "Bicubic"
-#: Keeps the second pass's draws apart from the first one's.
-_DRAWS_APART = 2**32
+#: The strength that the planned steps are counted with; the web UI's limit.
+_MOST = 0.999
 
 
-@dataclass(frozen=True)
-class SecondNoise:
-    """The second pass's noise, of the same seeds, at its own size."""
+@dataclass(frozen=True, kw_only=True)
+class SecondPass:
+    """A second pass in which nothing is open; sizes are in pixels.
 
-    noise: BatchNoise
+    The picture is enlarged to ``cover`` and its middle of ``width`` x ``height`` is drawn on. Of ``planned`` steps the
+    last ``steps`` are taken.
+    """
 
-    def at(self, step: int) -> Callable[[int], Tensor]:
-        """As :meth:`BatchNoise.at`."""
-        draws = self.noise.at(step)
-        return lambda draw: draws(draw + _DRAWS_APART)
+    wish: Hires
+    width: int
+    height: int
+    cover: tuple[int, int]
+    steps: int
+    planned: int
+    cfg_scale: float
+    sampler: names.Resolved
 
 
-def first_size(width: int, height: int, spec: Spec) -> tuple[int, int] | None:
-    """The first pass's size in pixels, of the wished shape and about the model's own area; None for a single pass."""
+def automatic(request: Txt2ImgRequest, width: int, height: int, spec: Spec) -> tuple[tuple[int, int], Hires] | None:
+    """The first pass's size, of the wished shape and about the model's own area, and the second pass; None where the
+    wished size is not far above the model's.
+    """
     native = spec.native_size[0] * spec.native_size[1]
-    if width * height < FAR_ABOVE * native:
+    if request.init is not None or width * height < FAR_ABOVE * native:
         return None
     ratio = math.sqrt(native / (width * height))
-    factor = spec.size_multiple
-
-    def near(side: int) -> int:
-        return max(factor, round(side * ratio / factor) * factor)
-
-    return near(width), near(height)
+    steps = max(1, round(request.steps * spec.second_pass))
+    second = Hires(width=width, height=height, upscaler=UPSCALER, steps=steps, denoising_strength=spec.second_pass)
+    return (_near(width * ratio, spec), _near(height * ratio, spec)), second
 
 
-def tail_start(steps: int, spec: Spec) -> int:
-    """At which of the steps the second pass begins; it has at least one."""
-    return steps - max(1, round(steps * spec.second_pass))
+def resolve(
+    wish: Hires,
+    request: Txt2ImgRequest,
+    first: tuple[int, int],
+    cfg_scale: float,
+    spec: Spec,
+    schedule: str | None,
+) -> SecondPass:
+    """The second pass after a first one of that size in pixels, with that guidance; ``schedule`` is "automatic".
+
+    Raises:
+        RequestError: what can't be drawn.
+    """
+    steps, strength = wish.steps or request.steps, wish.denoising_strength
+    _check(wish, request, strength)
+    planned = int(steps / min(strength, _MOST))
+    if not 1 <= steps <= planned <= MAX_STEPS:
+        raise RequestError(
+            f"hires steps are {steps} of {planned} with denoising_strength {strength}; at most {MAX_STEPS} can be "
+            "planned, so take fewer or a greater strength"
+        )
+    width, height = wish.size_of(*first)
+    width, height = wish.width or _near(width, spec), wish.height or _near(height, spec)
+    return SecondPass(
+        wish=wish,
+        width=width,
+        height=height,
+        cover=_cover(first, (width, height), spec) if wish.width and wish.height else (width, height),
+        steps=steps,
+        planned=planned,
+        cfg_scale=cfg_scale if wish.cfg_scale is None else wish.cfg_scale,
+        sampler=names.resolve(wish.sampler or request.sampler, wish.scheduler or request.scheduler, schedule),
+    )
 
 
-def enlarge(networks: Networks, latent: Tensor, width: int, height: int) -> Tensor:
-    """The first pass's latents (B, C, h, w), through pixels, to those of a picture of the wished size."""
-    out = []
-    for one in latent.split(1):
-        pixels = decode(networks, one).clamp(0, 1)
-        check_finite(pixels, "decode of the first pass", None)
-        out.append(encode(networks, F.interpolate(pixels, (height, width), mode="bicubic", antialias=True)))
-    return torch.cat(out)
+def _check(wish: Hires, request: Txt2ImgRequest, strength: float) -> None:
+    if request.init is not None:
+        raise RequestError("a second pass (hires) is for pictures drawn from words alone; leave out init or hires")
+    if not 0 < strength <= 1:
+        raise RequestError(f"hires denoising_strength is {strength}; give a value above 0, up to 1")
+    if not 0 < wish.scale <= 16:
+        raise RequestError(f"hires scale is {wish.scale}; give a value above 0, up to 16")
+    for name in ("width", "height"):
+        if (side := getattr(wish, name)) is not None and side < 1:
+            raise RequestError(f"hires {name} is {side}; give a number of pixels, or leave it out")
 
 
-def describe(width: int, height: int, steps: int, spec: Spec) -> dict[str, object]:
-    """What a picture's metadata says of the second pass, under the web UI's names; empty if there was none."""
-    first = first_size(width, height, spec)
-    if first is None:
-        return {}
-    return {
-        "Denoising strength": spec.second_pass,
-        "Hires upscale": round(width / first[0], 2),
-        "Hires steps": steps - tail_start(steps, spec),
-        "Hires upscaler": UPSCALER,
+def _cover(first: tuple[int, int], wished: tuple[int, int], spec: Spec) -> tuple[int, int]:
+    """The first pass's shape, to the nearest that can be drawn, in a size that has room for the wished one."""
+    ratio = max(wished[0] / first[0], wished[1] / first[1])
+    return max(wished[0], _near(first[0] * ratio, spec)), max(wished[1], _near(first[1] * ratio, spec))
+
+
+def _near(side: float, spec: Spec) -> int:
+    """The nearest side that the model can draw."""
+    return max(1, round(side / spec.size_multiple)) * spec.size_multiple
+
+
+def describe(second: SecondPass, first: names.Resolved) -> dict[str, object]:
+    """What a picture's metadata says of the second pass, under the web UI's names."""
+    wish, sampler = second.wish, second.sampler
+    sized = wish.width is not None or wish.height is not None
+    other = sampler.sampler != first.sampler
+    told = {
+        "Denoising strength": wish.denoising_strength,
+        "Hires CFG Scale": wish.cfg_scale,
+        "Hires sampler": sampler.sampler_label if other else None,
+        "Hires schedule type": sampler.scheduler_label if other or sampler != first else None,
+        "Hires prompt": wish.prompt,
+        "Hires negative prompt": wish.negative_prompt,
+        "Hires upscale": None if sized else wish.scale,
+        "Hires resize": f"{wish.width or 0}x{wish.height or 0}" if sized else None,
+        "Hires steps": wish.steps or None,
+        "Hires upscaler": wish.upscaler,
     }
+    return {key: value for key, value in told.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sfumato.engine import masks
+from sfumato.engine import masks, passes
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
 from sfumato.request import MAX_SIDE, MAX_STEPS, RESIZE_MODES, InitImage, Txt2ImgRequest
@@ -25,6 +25,8 @@ SEED_BITS = 32
 class Job:
     """A request with every choice made; sizes are in pixels. ``seeds`` has one for each picture, and so have
     ``subseeds`` if they are varied. ``image_cfg_scale`` is None where it counts for nothing.
+
+    ``width`` and ``height`` are the first pass's where there are two.
     """
 
     request: Txt2ImgRequest
@@ -35,6 +37,12 @@ class Job:
     subseeds: tuple[int, ...] = ()
     sampler: names.Resolved
     image_cfg_scale: float | None = None
+    second: passes.SecondPass | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The finished picture's width and height."""
+        return (self.width, self.height) if self.second is None else (self.second.width, self.second.height)
 
     def start(self, factor: int) -> Start:
         """How the first noise is made; ``factor`` is pixels a latent cell."""
@@ -50,7 +58,9 @@ def expected_size(request: Txt2ImgRequest) -> tuple[int, int]:
     (64, 512)
     """
     width, height = (512, 512) if request.init is None else request.init.picture.size
-    return width if request.width is None else request.width, height if request.height is None else request.height
+    width = width if request.width is None else request.width
+    height = height if request.height is None else request.height
+    return (width, height) if request.hires is None else request.hires.size_of(width, height)
 
 
 def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
@@ -78,6 +88,14 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     _check_range("seed", seed, 0, 2**63 - 1)
     seeds, subseeds = _seeds(request, seed)
     automatic = EVEN_SCHEDULER if spec.prediction == "flow" or spec.zero_snr else None
+    second, hires = None, request.hires
+    if hires is None and (asked := passes.automatic(request, width, height, spec)):
+        (width, height), hires = asked
+    if hires is not None:
+        second = passes.resolve(hires, request, (width, height), cfg_scale, spec, automatic)
+        for size in ((second.width, second.height), second.cover):
+            _check_size(*size, spec.size_multiple)
+        _check_range("hires cfg_scale", second.cfg_scale, 0, 100)
     return Job(
         request=request,
         width=width,
@@ -87,6 +105,7 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
         subseeds=subseeds,
         sampler=names.resolve(request.sampler, request.scheduler, automatic),
         image_cfg_scale=_image_cfg_scale(request.init, spec),
+        second=second,
     )
 
 

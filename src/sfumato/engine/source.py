@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from sfumato.engine import masks
 from sfumato.families.base import Networks
 from sfumato.families.decode import encode
+from sfumato.families.pixels import to_pixels
 from sfumato.request import InitImage, Txt2ImgRequest
 from sfumato.runtime.finite import check_finite
 from sfumato.sampling.denoiser import Denoise
@@ -55,11 +55,6 @@ def fit(picture: Image.Image, width: int, height: int, mode: str) -> Image.Image
     pixels = np.asarray(scaled)
     sides = ((top, height - size[1] - top), (left, width - size[0] - left), (0, 0))
     return Image.fromarray(np.pad(pixels, sides[: pixels.ndim], mode="edge"))
-
-
-def to_pixels(picture: Image.Image) -> Tensor:
-    """An RGB picture to (1, 3, H, W) float32 in 0..1."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def to_latent(networks: Networks, init: InitImage, width: int, height: int) -> Tensor:

@@ -15,17 +15,18 @@ import torch
 from sfumato.engine import passes, source, varied
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
+from sfumato.engine.enlarge import upscaler
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job, expected_size, resolve
-from sfumato.errors import OutOfMemoryError
+from sfumato.errors import OutOfMemoryError, RequestError
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
-from sfumato.families.base import Networks, Spec
+from sfumato.families.base import Networks
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
-from sfumato.prompt.networks import take_networks
+from sfumato.prompt.networks import NetworkTag, take_networks
 from sfumato.quant import int8
-from sfumato.request import ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
+from sfumato.request import Hires, ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
 from sfumato.runtime import formats, memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe, quick
 from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
@@ -129,12 +130,13 @@ class Studio:
         memory.reset_peak()
         watch = Stopwatch()
         plain, wishes = self._take_wishes(request)
+        upscale = upscaler(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         first = None  # what can't fit is refused before anything is loaded
         if self._loaded is None:
             first = self.plan(*expected_size(request), request.batch_size)
         model = self.load(first)
         job = resolve(plain, model.networks.spec)
-        plan = self.plan(job.width, job.height, len(job.seeds))
+        plan = self.plan(*job.size, len(job.seeds))
         if model.streamed != bool(plan.streamed):
             del model
             model = self.load(plan)
@@ -143,7 +145,9 @@ class Studio:
         tags = self._use(model, wishes)
         watch.lap("load")
         with memory.worded_exhaustion(_describe(job)):
-            images = draw(job, model.networks, model.cache, model.schedule, on_step, watch, resume, model.residency)
+            images = draw(
+                job, model.networks, model.cache, model.schedule, on_step, watch, resume, upscale, model.residency
+            )
         seconds = Seconds(**watch.seconds, total=watch.total)
         infos = tuple(self._info(request, job, model, k, seconds, tags) for k in range(len(job.seeds)))
         return Result(images=tuple(images), infos=infos)
@@ -195,7 +199,8 @@ class Studio:
         prompt, tags = take_networks(request.prompt)
         negative, more = take_networks(request.negative_prompt)
         wishes = [Wish(adapters.find_lora(tag.name, self._folders), tag.unet, tag.text) for tag in (*tags, *more)]
-        return replace(request, prompt=prompt, negative_prompt=negative), wishes
+        hires = _without_tags(request.hires, (*tags, *more))
+        return replace(request, prompt=prompt, negative_prompt=negative, hires=hires), wishes
 
     def _use(self, model: LoadedModel, wishes: Sequence[Wish]) -> dict[str, object]:
         """Put the LoRAs on, and have the folders' embeddings at hand; what the metadata says of it."""
@@ -220,8 +225,9 @@ class Studio:
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             seed=job.seeds[number],
-            width=job.width,
-            height=job.height,
+            width=job.size[0],
+            height=job.size[1],
+            first_size=(job.width, job.height) if job.second else None,
             steps=request.steps,
             sampler=job.sampler.sampler_label,
             scheduler=job.sampler.scheduler_label,
@@ -236,7 +242,7 @@ class Studio:
             peak_memory_bytes=memory.peak_rss(),
             forecast_memory_bytes=self._used.peak if self._used else 0,
             memory=self._used.rung if self._used else "",
-            extra={**_describe_start(job, model.networks.spec), **varied.describe(job, number), **more},
+            extra={**_describe_start(job), **varied.describe(job, number), **more},
         )
 
 
@@ -248,15 +254,28 @@ def _pack(networks: Networks, wish: Precision) -> None:
         int8.pack_network(reader.network, wish.dtype)
 
 
-def _describe_start(job: Job, spec: Spec) -> dict[str, object]:
+def _without_tags(hires: Hires | None, known: Sequence[NetworkTag]) -> Hires | None:
+    """The second pass without the tags in its prompts, which may only be those of the first one's."""
+    if hires is None:
+        return None
+    texts: dict[str, str] = {}
+    for name in ("prompt", "negative_prompt"):
+        if (text := getattr(hires, name)) is not None:
+            texts[name], tags = take_networks(text)
+            if unknown := [tag.name for tag in tags if tag not in known]:
+                raise RequestError(f"hires {name}: LoRA {unknown[0]!r} is on in both passes or none; name it in prompt")
+    return replace(hires, **texts)
+
+
+def _describe_start(job: Job) -> dict[str, object]:
     if job.request.init is not None:
         image_scale = {} if job.image_cfg_scale is None else {"Image CFG scale": job.image_cfg_scale}
         return {**image_scale, **source.describe(job.request.init)}
-    return passes.describe(job.width, job.height, job.request.steps, spec)
+    return {} if job.second is None else passes.describe(job.second, job.sampler)
 
 
 def _describe(job: Job) -> str:
-    size = f"{job.width}x{job.height}"
+    size = "x".join(map(str, job.size))
     return f"a {size} picture" if len(job.seeds) == 1 else f"{len(job.seeds)} pictures of {size} at once"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from sfumato import __version__
 from sfumato.errors import RequestError
-from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.request import Hires, ImageInfo, Txt2ImgRequest
 
 #: Below this number of ``key: value`` pairs the last line is part of the prompt.
 MIN_PAIRS = 3
@@ -81,14 +81,28 @@ def to_request(fields: Mapping[str, str]) -> Txt2ImgRequest:
         RequestError: a value is not of its kind (``Steps: many``); the message names key and value.
     """
     given: dict[str, Any] = {"prompt": fields.get("Prompt", ""), "negative_prompt": fields.get("Negative prompt", "")}
-    for key, (name, convert) in _TO_REQUEST.items():
+    given |= _converted(fields, _TO_REQUEST)
+    return Txt2ImgRequest(**given, hires=_hires(fields))
+
+
+def _hires(fields: Mapping[str, str]) -> Hires | None:
+    """The second pass, if there was one. A side of "Hires resize" that is 0 follows from the other."""
+    if "Hires upscale" not in fields and "Hires resize" not in fields:
+        return None
+    given = _converted(fields, _TO_HIRES)
+    return Hires(**{name: value for name, value in given.items() if name not in ("width", "height") or value})
+
+
+def _converted(fields: Mapping[str, str], keys: Mapping[str, tuple[str, Callable[[str], Any]]]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for key, (name, convert) in keys.items():
         if (value := fields.get(key)) is None:
             continue
         try:
             given[name] = convert(value)
         except ValueError as error:
             raise RequestError(f"The infotext has {key}: {value!r}, which is not {_KIND[convert]}.") from error
-    return Txt2ImgRequest(**given)
+    return given
 
 
 def request_dict(request: Txt2ImgRequest) -> dict[str, Any]:
@@ -114,6 +128,20 @@ _TO_REQUEST: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "CFG Rescale": ("guidance_rescale", float),
 }
 
+_TO_HIRES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "Hires upscale": ("scale", float),
+    "Hires resize-1": ("width", int),
+    "Hires resize-2": ("height", int),
+    "Hires upscaler": ("upscaler", str),
+    "Hires steps": ("steps", int),
+    "Denoising strength": ("denoising_strength", float),
+    "Hires sampler": ("sampler", str),
+    "Hires schedule type": ("scheduler", str),
+    "Hires CFG Scale": ("cfg_scale", float),
+    "Hires prompt": ("prompt", str),
+    "Hires negative prompt": ("negative_prompt", str),
+}
+
 
 _KIND: Mapping[Callable[[str], Any], str] = {int: "a whole number", float: "a number"}
 
@@ -133,7 +161,7 @@ def _parameters(info: ImageInfo) -> dict[str, Any]:
         "Schedule type": info.scheduler,
         "CFG scale": info.cfg_scale,
         "Seed": info.seed,
-        "Size": f"{info.width}x{info.height}",
+        "Size": "x".join(map(str, info.first_size or (info.width, info.height))),
         "Model hash": info.model_hash or None,
         "Model": info.model,
         "Clip skip": info.clip_skip if info.clip_skip > 1 else None,

@@ -54,19 +54,19 @@ def _weighted(part: str) -> tuple[str, float]:
     return (part.rstrip(), 1.0) if weight is None else (body.rstrip(), float(weight[1]))
 
 
-def plan(prompt: str, steps: int) -> PromptPlan:
-    """Everything that a prompt says, for so many steps.
+def plan(prompt: str, steps: int, hires_steps: int | None = None) -> PromptPlan:
+    """Everything that a prompt says, for so many steps; or for a second pass of ``hires_steps`` after them.
 
     >>> plan("a [cat:dog:1] AND (sky:1.2)", 2).parts[0].at(1)
     (('a dog', 1.0),)
     """
-    return PromptPlan(tuple(Part(weight, _spans(text, steps)) for text, weight in split_and(prompt)))
+    return PromptPlan(tuple(Part(weight, _spans(text, steps, hires_steps)) for text, weight in split_and(prompt)))
 
 
-def plan_negative(prompt: str, steps: int) -> Part:
+def plan_negative(prompt: str, steps: int, hires_steps: int | None = None) -> Part:
     """A negative prompt has weights and a schedule of its own, and no ``AND``."""
-    return Part(1.0, _spans(prompt, steps))
+    return Part(1.0, _spans(prompt, steps, hires_steps))
 
 
-def _spans(text: str, steps: int) -> tuple[Span, ...]:
-    return tuple(Span(until, tuple(parse_attention(part))) for until, part in schedule(text, steps))
+def _spans(text: str, steps: int, hires_steps: int | None) -> tuple[Span, ...]:
+    return tuple(Span(until, tuple(parse_attention(part))) for until, part in schedule(text, steps, hires_steps))

@@ -68,7 +68,9 @@ def forecast(services: Services, request: Txt2ImgRequest, model: str | None = No
 
 def _size(request: Txt2ImgRequest, services: Services) -> tuple[int, int]:
     own = services.defaults.size if request.init is None else request.init.picture.size
-    return own[0] if request.width is None else request.width, own[1] if request.height is None else request.height
+    width = own[0] if request.width is None else request.width
+    height = own[1] if request.height is None else request.height
+    return (width, height) if request.hires is None else request.hires.size_of(width, height)
 
 
 def _settings(seen: Outlook) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from sfumato.gallery import files, infotext
 from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest, nth_batch
 from sfumato.sampling import names
 from sfumato.server import images
-from sfumato.server.api import sdapi_options
+from sfumato.server.api import sdapi_hires, sdapi_options
 from sfumato.server.api.sdapi_schema import (
     Drawing,
     Extra,
@@ -47,9 +47,9 @@ _IDLE: dict[str, tuple[object, ...]] = {
     "s_noise": (None, 1),
     "refiner_checkpoint": (None, "", "None"),
     "infotext": (None, ""),
-    "enable_hr": (None, False),
     "firstphase_width": (None, 0),
     "firstphase_height": (None, 0),
+    "hr_checkpoint_name": (None, "", "Use same checkpoint"),
     "latent_mask": (None, ""),
     "initial_noise_multiplier": (None, 1),
 }
@@ -66,8 +66,9 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         """Words to pictures."""
         refuse_unsupported(given)
         model, wanted = to_requests(given, services)
+        hires = sdapi_hires.to_hires(given, services)
         drawn = await tasks.run(
-            wanted,
+            [replace(each, hires=hires) for each in wanted],
             model=model,
             save=bool(given.save_images),
             client=client_of(request),
@@ -222,6 +223,7 @@ def answer(given: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
 def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
     first = infos[0]
     subseeds = [each.extra.get("Variation seed", _or(given.subseed, -1)) for each in infos]
+    size = first.first_size or (first.width, first.height)
     return {
         "prompt": first.prompt,
         "all_prompts": [each.prompt for each in infos],
@@ -232,8 +234,8 @@ def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
         "subseed": subseeds[0],
         "all_subseeds": subseeds,
         "subseed_strength": _or(given.subseed_strength, 0),
-        "width": first.width,
-        "height": first.height,
+        "width": size[0],
+        "height": size[1],
         "sampler_name": first.sampler,
         "cfg_scale": first.cfg_scale,
         "steps": first.steps,
@@ -246,7 +248,7 @@ def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
         "sd_vae_hash": None,
         "seed_resize_from_w": _or(given.seed_resize_from_w, -1),
         "seed_resize_from_h": _or(given.seed_resize_from_h, -1),
-        "denoising_strength": given.denoising_strength if isinstance(given, Img2Img) else None,
+        "denoising_strength": first.extra.get("Denoising strength"),
         "extra_generation_params": {"Schedule type": first.scheduler, **first.extra},
         "index_of_first_image": 0,
         "infotexts": [infotext.write(each) for each in infos],

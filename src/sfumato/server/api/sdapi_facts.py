@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from sfumato.jobs.messages import Prepare
+from sfumato.request import LATENT_UPSCALERS
 from sfumato.sampling import names
 from sfumato.server.api import sdapi_options
 from sfumato.server.api.sdapi import RESIZERS
@@ -76,8 +77,8 @@ def _name_routes(router: APIRouter) -> None:
 
     @router.get("/latent-upscale-modes")
     def latent_modes() -> list[dict[str, Any]]:
-        """None until this server does a second pass."""
-        return []
+        """Upscalers of latents, for the second pass."""
+        return [{"name": name} for name in LATENT_UPSCALERS]
 
     @router.get("/scripts")
     def scripts() -> dict[str, list[str]]:
