@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sfumato.request import ImageInfo, InitImage, Mask, Result, StepEvent, Txt2ImgRequest
+from sfumato.request import Hires, ImageInfo, InitImage, Mask, Result, StepEvent, Txt2ImgRequest
 
 if TYPE_CHECKING:
     from sfumato.engine.studio import Studio, generate
 
-__all__ = ["ImageInfo", "InitImage", "Mask", "Result", "StepEvent", "Studio", "Txt2ImgRequest", "generate"]
+__all__ = ["Hires", "ImageInfo", "InitImage", "Mask", "Result", "StepEvent", "Studio", "Txt2ImgRequest", "generate"]
 __version__ = "0.1.0"
 
 

@@ -114,12 +114,12 @@ def test_a_picture_far_above_the_models_size_takes_two_passes(studio, monkeypatc
     monkeypatch.setattr(studio.load().networks, "spec", spec)
     wished, total = 32, []
 
-    assert passes.first_size(*spec.native_size, spec) is None
-    assert passes.first_size(wished, wished, spec) == spec.native_size
+    assert passes.automatic(REQUEST, *spec.native_size, spec) is None
+    assert passes.automatic(REQUEST, wished, wished, spec)[0] == spec.native_size
     info = studio.generate(replace(REQUEST, width=wished, height=wished), on_step=lambda e: total.append(e.steps))
 
     assert info.images[0].size == (wished, wished)
-    assert info.infos[0].extra["Hires upscale"] == 2
+    assert info.infos[0].extra["Hires resize"] == "32x32"
     assert total == [4] * 4
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sfumato.errors import RequestError
 from sfumato.gallery import infotext
-from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.request import Hires, ImageInfo, Txt2ImgRequest
 
 INFO = ImageInfo(
     prompt="a red apple",
@@ -142,3 +142,13 @@ def test_a_long_line_of_words_is_read_in_linear_time() -> None:
     infotext.parse("word " * 40_000)
 
     assert time.perf_counter() - start < 5
+
+
+def test_reads_the_second_pass_that_a1111_writes() -> None:
+    line = "Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7, Seed: 1, Size: 512x512, "
+    scaled = infotext.parse(f"a cat\n{line}Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent")
+    sized = infotext.parse(f"a cat\n{line}Hires resize: 1024x0, Hires steps: 9, Hires upscaler: Lanczos")
+
+    assert infotext.to_request(scaled).hires == Hires(scale=2.0, denoising_strength=0.5)
+    assert infotext.to_request(sized).hires == Hires(width=1024, steps=9, upscaler="Lanczos")
+    assert infotext.to_request(infotext.parse(f"a cat\n{line}Denoising strength: 0.5")).hires is None

@@ -18,16 +18,35 @@ from sfumato.errors import JobStateError, UnknownJobError
 from sfumato.families.models_folder import size_of
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Event, Job
-from sfumato.request import MAX_SIDE, Txt2ImgRequest
+from sfumato.request import MAX_SIDE, Hires, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server import work
 from sfumato.server.forecast import forecast
+from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
 JobId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class HiresFields(BaseModel):
+    """A second pass: ``scale`` times as large, or to ``width`` x ``height``; what is left out is as in the first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scale: Annotated[float, Field(gt=0, le=16)] = Hires.scale
+    width: Side | None = None
+    height: Side | None = None
+    upscaler: str = Hires.upscaler
+    steps: Annotated[int, Field(ge=0, le=1000)] = 0
+    denoising_strength: Annotated[float, Field(gt=0, le=1)] = Hires.denoising_strength
+    sampler: str | None = None
+    scheduler: str | None = None
+    cfg_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    prompt: Annotated[str, Field(max_length=100_000)] | None = None
+    negative_prompt: Annotated[str, Field(max_length=100_000)] | None = None
 
 
 class Txt2Img(BaseModel):
@@ -53,6 +72,7 @@ class Txt2Img(BaseModel):
     seed_resize_from_h: Side | None = None
     tiling: bool = False
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hires: HiresFields | None = None
 
 
 class NewJob(BaseModel):
@@ -90,9 +110,10 @@ def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
     skip = choice.clip_skip or defaults.clip_skip
     values["clip_skip"] = skip if given.clip_skip is None else given.clip_skip
     names.resolve(given.sampler, given.scheduler)
-    request = Txt2ImgRequest(**values)
+    hires = None if given.hires is None else Hires(**values["hires"])
+    request = Txt2ImgRequest(**{**values, "hires": hires})
     services.limits.check(steps=request.steps, width=values["width"], height=values["height"], batch=request.batch_size)
-    return request
+    return check_hires(request, services)
 
 
 def describe(job: Job) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from sfumato.server.api.sdapi_schema import (
     Txt2Img,
 )
 from sfumato.server.failures import NotSupportedError
+from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
 from sfumato.server.work import Drawn, Task, Tasks
@@ -66,9 +67,9 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         """Words to pictures."""
         refuse_unsupported(given)
         model, wanted = to_requests(given, services)
-        hires = sdapi_hires.to_hires(given, services)
+        hires = sdapi_hires.to_hires(given)
         drawn = await tasks.run(
-            [replace(each, hires=hires) for each in wanted],
+            [check_hires(replace(each, hires=hires), services) for each in wanted],
             model=model,
             save=bool(given.save_images),
             client=client_of(request),
