@@ -147,6 +147,7 @@ def quantize(
     rules: flags.Rules = None,
     dequantize: flags.Dequantize = False,
     force: flags.Force = False,
+    verify: flags.Verify = 0,
     config: flags.Config = None,
 ) -> None:
     """Write a model in fewer bits, as a GGUF file that other programs read too."""

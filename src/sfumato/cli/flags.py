@@ -88,6 +88,9 @@ TrainDir = Annotated[
     list[Path] | None, Option("--train_dir", metavar="FOLDER", help="A folder whose pictures the Train page may read.")
 ]
 Api = Annotated[bool, Option("--api", help="The API is always on; taken for the sake of old scripts.")]
+Verify = Annotated[
+    int, Option("--verify", metavar="N", help="Draw N pictures with both models and say how far they are apart.")
+]
 ModelPath = Annotated[
     Path, Option("--model_path", metavar="PATH", help="The model: its name, a file of any kind, or a folder.")
 ]

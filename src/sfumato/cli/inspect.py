@@ -22,7 +22,7 @@ def run(paths: list[Path], with_hash: bool, as_json: bool) -> None:
         CheckpointError: there is nothing at one of the paths.
     """
     found = surveys(paths)
-    hashes = {one.path: _hash(one, with_hash) for one in found}
+    hashes = {one.path: _hash(one, with_hash) for one in found} if as_json or with_hash or len(found) == 1 else {}
     if as_json:
         for one in found:
             typer.echo(json.dumps({**asdict(one), "hash": hashes[one.path], "loads": not one.problem}))

@@ -29,9 +29,12 @@ class QuantizeFlags:
     rules: list[str]
     dequantize: bool
     force: bool
+    verify: int = 0
     config: Path | None = None
 
 
+#: That ``--verify`` draws.
+MOST_PICTURES = 100
 #: What ComfyUI-GGUF calls the families; Stable Diffusion 2 has no name of its own there.
 ARCHITECTURES = {"sdxl": "sdxl", "sdxl-refiner": "sdxl", "sd3": "sd3"}
 
@@ -58,6 +61,10 @@ def run(flags: QuantizeFlags) -> None:
     ending = ".safetensors" if flags.dequantize else ".gguf"
     if flags.output_path.suffix != ending:
         raise RequestError(f"--output_path {flags.output_path} must end in {ending}.")
+    if not 0 <= flags.verify <= MOST_PICTURES:
+        raise RequestError(f"--verify {flags.verify} is out of range; it must be 0 to {MOST_PICTURES}.")
+    if flags.verify and flags.dequantize:
+        raise RequestError("--verify goes with a smaller model, not with --dequantize; leave one out.")
     source = open_whole(model_path)
     names = {name: name for name in source if not _left_out(name)}
     if flags.dequantize:
@@ -73,6 +80,10 @@ def run(flags: QuantizeFlags) -> None:
         architecture = "diffusers" if packed else ARCHITECTURES.get(family_of(source.header), "sd1")
         report = convert(source, names, flags.output_path, wish, flags.layout, architecture, given, on_tensor)
     typer.echo("\n".join(describe(report, flags, models_folder.size_of(model_path))), err=True)
+    if flags.verify:
+        from sfumato.cli.verify import verify
+
+        typer.echo(verify(model_path, flags.output_path, flags.verify), err=True)
     typer.echo(str(flags.output_path))
 
 

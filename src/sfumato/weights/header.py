@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -29,8 +30,7 @@ FOLDER_FILE = "sfumato.folder."
 MAX_TENSORS = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """What a header says of one tensor: the file's name for its type (``F16``, ``BF16``, ...) and its shape."""
 
     dtype: str

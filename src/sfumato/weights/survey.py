@@ -118,9 +118,12 @@ def _predicted(read: Callable[[], str]) -> dict[str, str]:
 
 def _describe(path: Path, size: int, header: Header) -> Survey:
     kind = detect(header)
-    sums: Counter[tuple[str, str]] = Counter()
+    heads: Counter[tuple[str, str]] = Counter()
     for name, info in header.tensors.items():
-        sums[part_of(name, kind.kind), info.dtype] += info.numbers
+        heads[name.partition(".")[0], info.dtype] += info.numbers
+    sums: Counter[tuple[str, str]] = Counter()
+    for (head, dtype), numbers in heads.items():
+        sums[part_of(head, kind.kind), dtype] += numbers
     dtypes: Counter[str] = Counter()
     parts: Counter[str] = Counter()
     for (part, dtype), numbers in sums.items():
@@ -147,7 +150,7 @@ def memory_of(sums: Sequence[tuple[str, int]]) -> dict[str, int]:
 def _problem(kind: Kind, header: Header) -> str:
     """Why it would not load; what only a full look at every tensor tells is left to loading."""
     if kind.kind in _USABLE:
-        return f"{kind.variant} can't be put on yet" if kind.variant in ("LoHa", "LoKr", "DoRA") else ""
+        return ""
     if kind.kind == "unknown":
         return "of no kind that is known, such as " + ", ".join(
             printable(name[:80]) for name in sorted(header.tensors)[:3]

@@ -17,6 +17,7 @@ from checkpoints import make_networks, write_folder, write_ldm
 
 from sfumato import Studio, Txt2ImgRequest
 from sfumato.cli import quantize_main
+from sfumato.cli.verify import PROMPTS, SIDE, STEPS
 from sfumato.errors import CheckpointError, RequestError
 from sfumato.quant.rules import TYPES, choose, parse_rules
 from sfumato.weights.gguf_file import ORIGINAL_SHAPE, GgufSource
@@ -148,9 +149,29 @@ def test_the_table_says_what_it_cost(model, tmp_path, capsys):
     assert "bits a weight" in shown.err
 
 
+def test_verify_says_how_far_pictures_are_apart(model, tmp_path, capsys):
+    small = _quantize(model, tmp_path / "m.gguf", "--layout", "compact", "--verify", "2")
+
+    said = capsys.readouterr().err.splitlines()[-1]
+    ratios = []
+    for seed in range(2):
+        request = Txt2ImgRequest(prompt=PROMPTS[seed], seed=seed, steps=STEPS, width=SIDE, height=SIDE)
+        before, after = (np.asarray(Studio(one).generate(request).images[0]) / 255 for one in (model, small))
+        ratios.append(-10 * np.log10(((before - after) ** 2).mean()))
+    assert f"{np.mean(ratios):.1f} dB on average, {min(ratios):.1f} dB at the least" in said
+    assert "2 pictures" in said
+
+
+def test_equal_pictures_are_said_to_be_equal(model, tmp_path, capsys):
+    _quantize(model, tmp_path / "m.gguf", "--type", "f32", "--verify", "1")
+
+    assert "equal on average, equal at the least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--verify", "-1"], "--verify -1 is out of range"),
         (["--type", "q3_9"], "--type 'q3_9' is unknown"),
         (["--layout", "tiny"], "choose portable or compact"),
         (["--dequantize"], "must end in .safetensors"),
