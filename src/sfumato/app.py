@@ -44,6 +44,9 @@ def open_studio(settings: Settings, model: str | None = None) -> Studio:
         memory=settings.memory,
         threads=settings.threads,
         models_folders=(Path(settings.models_dir),),
+        vae=settings.model.vae or "",
+        text_encoder=settings.model.text_encoder or "",
+        allow_partial=settings.model.allow_partial,
     )
 
 
@@ -137,6 +140,7 @@ def open_services(
             outlook=functools.partial(_outlook, settings, jobs.crew),
             loras=lambda: models_folder.list_loras(folders),
             embeddings=lambda: models_folder.list_embeddings(folders),
+            vaes=lambda: models_folder.list_vaes(folders),
             settings=loaded.rows(),
             pids=lambda: [each.pid for each in jobs.crew.workers() if each.pid is not None],
             limits=limits,

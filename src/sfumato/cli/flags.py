@@ -42,6 +42,14 @@ ClipSkip = Annotated[
     int | None, Option("--clip_skip", metavar="N", help="Use the text encoder's layer that many from the last.")
 ]
 Eta = Annotated[float | None, Option("--eta", metavar="N", help="Share of fresh noise in samplers that take it.")]
+Vae = Annotated[str | None, Option("--vae", metavar="NAME", help="Another autoencoder, large or tiny: name or path.")]
+TextEncoder = Annotated[
+    str | None, Option("--text_encoder", metavar="NAME", help="Other CLIP text encoders; two with a comma between.")
+]
+AllowPartial = Annotated[
+    bool,
+    Option("--allow_partial", help="Leave out what fits only in part, with a warning, where it would be an error."),
+]
 Precision = Annotated[str | None, Option("--precision", metavar="NAME", help="autocast, full, half, bf16 or int8.")]
 Device = Annotated[str | None, Option("--device", metavar="NAME", help="auto, cpu, cuda, mps or xpu.")]
 Memory = Annotated[str | None, Option("--memory", metavar="NAME", help="auto, max_speed, balanced, low or minimal.")]
@@ -203,6 +211,9 @@ class Txt2ImgFlags:
     ckpt: Path | None = None
     clip_skip: int | None = None
     eta: float | None = None
+    vae: str | None = None
+    text_encoder: str | None = None
+    allow_partial: bool = False
     precision: str | None = None
     device: str | None = None
     memory: str | None = None

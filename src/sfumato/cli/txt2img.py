@@ -39,6 +39,8 @@ SETTINGS: Mapping[str, str] = {
     "model": "model.type",
     "ckpt": "model.type",
     "clip_skip": "model.clip_skip",
+    "vae": "model.vae",
+    "text_encoder": "model.text_encoder",
     "precision": "model.precision",
     "device": "device",
     "memory": "memory",
@@ -127,7 +129,8 @@ def setting_flags(flags: Txt2ImgFlags) -> dict[str, Any]:
     """The settings that flags give, by their dotted keys."""
     given = {key: getattr(flags, name) for name, key in SETTINGS.items() if getattr(flags, name) is not None}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
-    return {**plain, **({"output.metadata": "none"} if flags.no_metadata else {})}
+    switches = {"output.metadata": "none"} if flags.no_metadata else {}
+    return {**plain, **switches, **({"model.allow_partial": True} if flags.allow_partial else {})}
 
 
 def load_settings(flags: Txt2ImgFlags) -> Settings:
@@ -165,7 +168,10 @@ def check_run(template: Txt2ImgRequest, flags: Txt2ImgFlags, settings: Settings)
 
     checks.check_request(template, flags.n_iter)
     _check_sampler(template.sampler, template.scheduler)
-    models_folder.find(settings.model.type, [Path(settings.models_dir)])
+    folders = [Path(settings.models_dir)]
+    models_folder.find(settings.model.type, folders)
+    for kind in ("vae", "text_encoder"):
+        models_folder.find_parts(getattr(settings.model, kind) or "", kind, folders)
     names.check_pattern(settings.output.pattern)
     pixels = (template.width or 0) * (template.height or 0)
     files.check_writable(Path(settings.output.dir), need_bytes=3 * pixels * template.batch_size)

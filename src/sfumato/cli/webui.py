@@ -23,6 +23,9 @@ _TLS = ("tls_keyfile", "tls_certfile")
 SETTINGS: Mapping[str, str] = {
     "model": "model.type",
     "ckpt": "model.type",
+    "vae": "model.vae",
+    "text_encoder": "model.text_encoder",
+    "allow_partial": "model.allow_partial",
     "precision": "model.precision",
     "device": "device",
     "memory": "memory",
@@ -45,6 +48,9 @@ class WebuiFlags:
     tls_certfile: Path | None
     model: str | None
     ckpt: Path | None
+    vae: str | None
+    text_encoder: str | None
+    allow_partial: bool
     precision: str | None
     device: str | None
     memory: str | None
@@ -57,7 +63,9 @@ class WebuiFlags:
 
     def settings(self) -> dict[str, str]:
         """Dotted keys and values of the settings that flags go before."""
-        return {key: str(value) for name, key in SETTINGS.items() if (value := getattr(self, name)) is not None}
+        return {
+            key: str(value) for name, key in SETTINGS.items() if (value := getattr(self, name)) not in (None, False)
+        }
 
     def train_dirs(self) -> list[Path] | None:
         """Folders that training may read: those given; else any (None) for this computer alone, none for others."""

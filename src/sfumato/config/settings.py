@@ -54,6 +54,9 @@ class ModelSettings(_Section):
     scheduler: str | None = None
     cfg_scale: Annotated[Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_no_switch)] = None
     clip_skip: Annotated[Whole, Field(ge=1, le=12)] = 1
+    vae: str | None = None
+    text_encoder: str | None = None
+    allow_partial: bool = False
     precision: Literal["autocast", "full", "half", "bf16", "int8"] = "autocast"
 
     @property

@@ -76,6 +76,9 @@ class Studio:
             :mod:`sfumato.runtime.plan`.
         threads: processor threads, or None for as many as there are cores.
         models_folders: where checkpoints lie.
+        vae: another autoencoder than the model's, large or tiny: a name in their ``vae`` folders, or a path.
+        text_encoder: likewise CLIP's text encoders, with a comma between two.
+        allow_partial: leave out what fits only in part, with a warning, where it would be an error.
 
     Raises:
         DeviceError: the device or the precision is not there. A missing model is found at the first request.
@@ -90,6 +93,9 @@ class Studio:
         memory: str = "auto",
         threads: int | None = None,
         models_folders: Sequence[Path] = (Path("models"),),
+        vae: str = "",
+        text_encoder: str = "",
+        allow_partial: bool = False,
     ) -> None:
         set_threads(threads)
         self.model = model
@@ -98,6 +104,7 @@ class Studio:
         self._formats = formats.choose(precision, self.facts.kind, self.facts.bf16, self.facts.fp16)
         self._memory = check_wish(memory)
         self._folders = tuple(models_folders)
+        self._vae, self._text_encoder, self._partial = vae, text_encoder, allow_partial
         self._loaded: LoadedModel | None = None
         self._hashing = ThreadPoolExecutor(1, "hash")
         self._sizes: Sizes | None = None
@@ -159,7 +166,8 @@ class Studio:
             OutOfMemoryError: it does not fit; the message says what does. CheckpointError: there is no such model.
         """
         if self._sizes is None:
-            self._sizes = sizes_of(models_folder.find(self.model, self._folders))
+            parts = self._parts()
+            self._sizes = sizes_of(models_folder.find(self.model, self._folders), parts.vae, parts.texts)
         facts = quick("cpu") if self.facts.kind == "cpu" else self.facts
         return make_plan(
             self._sizes, Ask(width, height, batch), self._formats, memory.room(facts.free_memory), self._memory
@@ -177,12 +185,12 @@ class Studio:
                 device = torch.device(self.facts.kind)
                 # Of weights that stay in the file, one at a time is in memory while they are packed.
                 away = streamed or wish.int8
-                networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=away)
+                networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=away, parts=self._parts())
                 if wish.int8:
                     _pack(networks, wish)
                 optimize.prepare(networks.unet, networks.vae, self.facts)
             schedule = schedule_of(networks.spec)
-            loras = Adapters(networks)
+            loras = Adapters(networks, partial=self._partial)
             cache = EncodingCache(
                 functools.partial(read, networks),
                 reading=lambda: (loras.reading, *(reader.embeddings.known for reader in networks.readers)),
@@ -193,6 +201,12 @@ class Studio:
                 name, self._hashing.submit(model_hash, path), networks, schedule, cache, loras, residency, streamed
             )
         return self._loaded
+
+    def _parts(self) -> registry.Parts:
+        """The files of the networks that were named beside the model."""
+        vae = models_folder.find_parts(self._vae, "vae", self._folders)
+        texts = models_folder.find_parts(self._text_encoder, "text_encoder", self._folders)
+        return registry.Parts(next(iter(vae), None), texts, self._partial)
 
     def _take_wishes(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, list[Wish]]:
         """The request without the tags in its prompts, and the LoRAs that they name."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sfumato.weights.digest import stamp
 from sfumato.weights.keymaps import ldm, ldm_names
 from sfumato.weights.lora import Lora, read_lora
 
+_log = logging.getLogger(__name__)
 #: Files that were read and are kept; they are mapped, and take memory only where they are in use.
 KEPT = 16
 #: Networks that not every model has, and the families that do.
@@ -54,9 +56,13 @@ class Wish:
 
 
 class Adapters:
-    """What is on a model's networks. A file is read once, and again when it has changed."""
+    """What is on a model's networks. A file is read once, and again when it has changed.
 
-    def __init__(self, networks: Networks) -> None:
+    ``partial``: branches that fit no layer are left out, with a warning, and no error.
+    """
+
+    def __init__(self, networks: Networks, *, partial: bool = False) -> None:
+        self._partial = partial
         name = "transformer" if networks.spec.name == "sd3" else "unet"
         self._parts: dict[str, Any] = {name: networks.unet, **{one.name: one.network for one in networks.readers}}
         self._files: OrderedDict[Hashable, Lora] = OrderedDict()
@@ -107,7 +113,7 @@ class Adapters:
         plan: _Plan = {network: {} for network in self._parts}
         places = {name: Places(name, network) for name, network in self._parts.items()}
         for lora, wish in zip(files, wishes, strict=True):
-            for (network, path), branch in fit(lora, places).items():
+            for (network, path), branch in fit(lora, places, partial=self._partial).items():
                 if strength := wish.unet if network in DENOISERS else wish.text:
                     plan[network].setdefault(path, []).append(branch.times(strength))
         return plan
@@ -128,7 +134,13 @@ class Places:
                 self.paths[old] = self.paths[old.replace(".", "_")] = path
 
 
-def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Change]:
+def matched(lora: Lora, fitted: Collection[tuple[str, str]]) -> str:
+    """How many of the branches of each network fit, in words."""
+    all_of, fit_of = (Counter(network for network, _ in each) for each in (lora.branches, fitted))
+    return ", ".join(f"{fit_of[network]} of {count} in {network}" for network, count in sorted(all_of.items())) + " fit"
+
+
+def fit(lora: Lora, places: Mapping[str, Places], *, partial: bool = False) -> dict[tuple[str, str], Change]:
     """The file's branches by network and path of the layer.
 
     Raises:
@@ -144,12 +156,15 @@ def fit(lora: Lora, places: Mapping[str, Places]) -> dict[tuple[str, str], Chang
             lost.append(f"{network}.{module}, which is {known.sizes[path]} in the model and {branch.size} in the file")
         else:
             fitted[network, path] = branch
-    if lost:
+    if lost and fitted and partial:
+        _log.warning("%s: %s; left out, such as %s", lora.path, matched(lora, fitted), "; ".join(lost[:2]))
+    elif lost:
         networks = {network for network, _ in lora.branches}
         foreign = networks - places.keys()
         others = [f" (it looks like one for {family})" for name, family in _OTHERS.items() if name in foreign]
         raise CheckpointError(
             f"{lora.path}: is not made for this model{''.join(others[:1])}: {len(lost)} of its "
             f"{len(lora.branches)} branches fit no layer, such as {'; '.join(lost[:2])}"
+            + (f"; {matched(lora, fitted)}, with which --allow_partial draws" if fitted else "")
         )
     return fitted

@@ -5,6 +5,7 @@ Networks are built on the ``meta`` device, where they take no memory, and filled
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +20,13 @@ from sfumato.families.build import PROJECTION, build, fill, fill_text
 from sfumato.runtime.libraries import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header
+from sfumato.weights.joined import Checkpoint, Joined
 from sfumato.weights.keymaps import clip, ldm, mmdit
 from sfumato.weights.keymaps.piece import Piece
 from sfumato.weights.remote import stream
 from sfumato.weights.source import open_any
 
+_log = logging.getLogger(__name__)
 _ZERO_SNR = "ztsnr"
 #: What a file may carry beside the networks: noise tables, training leftovers, marks.
 IGNORED = (
@@ -70,13 +73,15 @@ class LdmFile:
     """
 
     def __init__(
-        self, path: Path, family: str, marks: Sequence[str | tuple[str, ...]], *, streamed: bool = False
+        self, path: Checkpoint, family: str, marks: Sequence[str | tuple[str, ...]], *, streamed: bool = False
     ) -> None:
-        self.path, self.family, self._streamed = path, family, streamed
-        self._source = open_any(path)
+        self._source = open_any(path) if isinstance(path, Path) else path
+        self.path, self.family, self._streamed = self._source.paths[0], family, streamed
         self.header: Header = self._source.header
         if lacking := marks_missing(marks, self.header):
-            raise CheckpointError(f"{path}: of no family that is known; nearest: {describe(family, marks, lacking)}")
+            raise CheckpointError(
+                f"{self.path}: of no family that is known; nearest: {describe(family, marks, lacking)}"
+            )
         self._used: set[str] = set()
 
     @property
@@ -144,6 +149,10 @@ class LdmFile:
         used = {*self._used, *names, *ldm.vae_names(tensors, vae)}
         if unknown := [n for n in tensors if n not in used and not n.startswith(IGNORED + more)]:
             some = ", ".join(sorted(unknown)[:3])
+            if isinstance(self._source, Joined) and self._source.partial:
+                known = len(tensors) - len(unknown)
+                _log.warning("%s: %d of %d tensors are used; not %s", self.path, known, len(tensors), some)
+                return
             raise CheckpointError(f"{self.path}: {len(unknown)} tensors are not part of {self.family}, such as {some}")
 
     def make_unet(self, shape: ldm.UNetShape, config: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Any:

@@ -11,10 +11,14 @@ from sfumato.errors import CheckpointError, nearest
 #: What programs call the folders of LoRAs and of embeddings, ours first; in any case.
 LORAS = ("loras", "lora", "lycoris")
 EMBEDDINGS = ("embeddings",)
+VAES = ("vae", "vae_approx")
+TEXT_ENCODERS = ("text_encoders", "text_encoder", "clip")
 #: Folders whose files are no models.
-NO_MODELS = (*LORAS, *EMBEDDINGS, "vae", "upscalers")
+NO_MODELS = (*LORAS, *EMBEDDINGS, *VAES, *TEXT_ENCODERS, "upscalers")
 #: What model files are called.
 ENDINGS = (".safetensors", ".ckpt", ".gguf")
+#: What files of single networks are called.
+PART_ENDINGS = (*ENDINGS, ".pt")
 BUILT_IN = Path(__file__).parent.parent / "builtin"
 
 
@@ -46,12 +50,38 @@ def list_embeddings(folders: Sequence[Path]) -> dict[str, Path]:
     return _list(folders, EMBEDDINGS)
 
 
-def _list(folders: Sequence[Path], kinds: Sequence[str]) -> dict[str, Path]:
-    """The ``.safetensors`` files in all folders of these kinds, at any depth; of two with one name the first."""
+def list_vaes(folders: Sequence[Path]) -> dict[str, Path]:
+    """Names to the autoencoders of the models folders, large and tiny."""
+    return _list(folders, VAES, PART_ENDINGS)
+
+
+def find_parts(names: str, kind: str, folders: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of one or several networks, by names or paths with commas between.
+
+    Args:
+        kind: ``vae`` or ``text_encoder``: what the flag is called.
+
+    Raises:
+        CheckpointError: one is not there; the message names the nearest and where it is looked for.
+    """
+    kinds = VAES if kind == "vae" else TEXT_ENCODERS
+    known, found = _list(folders, kinds, PART_ENDINGS), []
+    for name in filter(None, (name.strip() for name in names.split(","))):
+        path = known.get(name) or _existing(name)
+        if path is None:
+            where = ", ".join(str(folder / kinds[0]) for folder in folders)
+            close = nearest(name, known) or "there are: " + (", ".join(known) or "none")
+            raise CheckpointError(f"--{kind} {name!r}: neither a file nor a name in {where}; {close}")
+        found.append(path)
+    return tuple(found)
+
+
+def _list(folders: Sequence[Path], kinds: Sequence[str], endings: Sequence[str] = (".safetensors",)) -> dict[str, Path]:
+    """The files with these endings in all folders of these kinds, at any depth; of two with one name the first."""
     found: dict[str, Path] = {}
     for home in _homes(folders, kinds):
-        for path in sorted(home.rglob("*.safetensors")):
-            if path.is_file():
+        for path in sorted(home.rglob("*")):
+            if path.suffix.lower() in endings and path.is_file():
                 found.setdefault(path.stem, path)
     return found
 

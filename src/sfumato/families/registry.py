@@ -11,10 +11,12 @@ from typing import Protocol
 import torch
 
 from sfumato.errors import CheckpointError
-from sfumato.families import folder, sd1, sd2, sd3, sdxl
+from sfumato.families import folder, sd1, sd2, sd3, sdxl, tiny_vae
 from sfumato.families.base import Networks
 from sfumato.families.ldm_file import describe, marks_missing
+from sfumato.weights.detect import detect, needs
 from sfumato.weights.header import Header
+from sfumato.weights.joined import UNET_NAMES, Checkpoint, join
 from sfumato.weights.packed_folder import as_folder, open_tensors
 from sfumato.weights.source import open_any
 
@@ -23,7 +25,13 @@ class Load(Protocol):
     """How a family's files and folders are loaded: as :func:`load`."""
 
     def __call__(
-        self, path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+        self,
+        path: Checkpoint,
+        dtype: torch.dtype,
+        vae_dtype: torch.dtype,
+        device: torch.device,
+        *,
+        streamed: bool = False,
     ) -> Networks:
         """The networks."""
         ...
@@ -72,10 +80,20 @@ def identify(path: Path) -> tuple[str, Header]:
     home = as_folder(path)
     if home is not None:
         return folder.family_of(home), open_tensors(folder.main_part(home)).header
-    header = open_any(path).header
+    return _identify(path, open_any(path).header)
+
+
+def _identify(path: Path, header: Header) -> tuple[str, Header]:
     lacking = {name: marks_missing(family.marks, header) for name, family in FAMILIES.items()}
     best = min(lacking, key=lambda name: (len(lacking[name]) - len(FAMILIES[name].marks), len(lacking[name])))
     if lacking[best]:
+        lone = detect(header)
+        if (
+            lone.kind == "unet"
+            and lone.family in FAMILIES
+            and any(name.startswith(UNET_NAMES) for name in header.tensors)
+        ):
+            raise CheckpointError(f"{path}: {needs(header)}")
         what = _other(header)
         raise CheckpointError(
             f"{path}: of no family that is known{what and f' (it looks like {what})'}; "
@@ -89,10 +107,23 @@ def family_of(header: Header) -> str:
     return next((name for name, family in FAMILIES.items() if not marks_missing(family.marks, header)), "")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Other networks than the model's own, or those that it lacks: an autoencoder, CLIP's text encoders.
+
+    ``partial``: tensors of the file that are part of no network may be left out.
+    """
+
+    vae: Path | None = None
+    texts: tuple[Path, ...] = ()
+    partial: bool = False
+
+
 def load(
-    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
-) -> Networks:
-    """Load a checkpoint file or diffusers folder.
+    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *,
+    streamed: bool = False, parts: Parts | None = None,
+) -> Networks:  # fmt: skip
+    """Load a checkpoint file or diffusers folder, with other parts if any are given.
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
@@ -102,11 +133,25 @@ def load(
     Raises:
         CheckpointError: it is damaged or of no known family; the message names the nearest and what is missing.
     """
+    parts = parts or Parts()
+    tiny = parts.vae if parts.vae is not None and tiny_vae.is_tiny(parts.vae) else None
+    vae = parts.vae if tiny is None else None
     home = as_folder(path)
     if home is not None:
-        return folder.load(home, dtype, vae_dtype, device, streamed=streamed)
-    name, _ = identify(path)
-    return FAMILIES[name].load(path, dtype, vae_dtype, device, streamed=streamed)
+        if vae is not None or parts.texts:
+            raise CheckpointError(
+                f"{path}: of a diffusers folder no part can be exchanged but for a tiny autoencoder; put it in there"
+            )
+        networks = folder.load(home, dtype, vae_dtype, device, streamed=streamed)
+    elif vae is not None or parts.texts or parts.partial:
+        joined = join(path, vae, parts.texts, partial=parts.partial)
+        name, _ = _identify(path, joined.header)
+        networks = FAMILIES[name].load(joined, dtype, vae_dtype, device, streamed=streamed)
+    else:
+        networks = FAMILIES[identify(path)[0]].load(path, dtype, vae_dtype, device, streamed=streamed)
+    if tiny is not None:
+        networks.vae = tiny_vae.load(tiny, networks.vae, networks.spec, vae_dtype, device)
+    return networks
 
 
 def _other(header: Header) -> str:

@@ -12,6 +12,7 @@ from sfumato.families.build import beside_of, check_fit
 from sfumato.families.configs import unet_config
 from sfumato.families.ldm_file import LdmFile
 from sfumato.families.text import ClipReader
+from sfumato.weights.joined import Checkpoint
 from sfumato.weights.keymaps import ldm
 
 _TEXT = "embeddings.token_embedding.weight"
@@ -29,7 +30,7 @@ _CELLS = 64
 
 
 def load(
-    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
 ) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
@@ -40,7 +41,7 @@ def load(
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
     file = LdmFile(path, "sd1", MARKS, streamed=streamed)
     unet, vae, text = file.unet(), file.vae(), file.text(ldm.TEXT)
@@ -48,7 +49,7 @@ def load(
     factor = 2 ** (len(vae.channels) - 1)
     spec = Spec(
         name="sd1",
-        prediction=prediction.stated(path, file.header) or "epsilon",
+        prediction=prediction.stated(file.path, file.header) or "epsilon",
         beside=beside_of(unet.in_channels, vae.latent_channels),
         zero_snr=file.zero_snr,
         latent_channels=vae.latent_channels,
@@ -63,4 +64,4 @@ def load(
         file.make_vae(vae, _SCALE, vae_dtype, device),
         device,
     )
-    return check_fit(networks, path)
+    return check_fit(networks, file.path)

@@ -16,6 +16,7 @@ from sfumato.families.build import beside_of, check_fit
 from sfumato.families.configs import unet_config
 from sfumato.families.ldm_file import LdmFile
 from sfumato.families.text import ClipReader
+from sfumato.weights.joined import Checkpoint
 from sfumato.weights.keymaps import ldm
 
 TEXT = "cond_stage_model.model."
@@ -35,7 +36,7 @@ _CELLS = {"epsilon": 64, "v_prediction": 96}
 
 
 def load(
-    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
 ) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
@@ -48,7 +49,7 @@ def load(
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
     file = LdmFile(path, "sd2", MARKS, streamed=streamed)
     unet, vae, text = file.unet(), file.vae(), file.text(TEXT, open_clip=True, without_last=True)
@@ -70,7 +71,7 @@ def load(
         file.make_vae(vae, _SCALE, vae_dtype, device),
         device,
     )
-    check_fit(networks, path)
-    kind = prediction.stated(path, file.header) or prediction.measured(networks)
+    check_fit(networks, file.path)
+    kind = prediction.stated(file.path, file.header) or prediction.measured(networks)
     networks.spec = replace(spec, prediction=kind, native_size=file.native_size(factor, _CELLS.get(kind, 64)))
     return networks

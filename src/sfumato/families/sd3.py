@@ -14,6 +14,7 @@ from sfumato.families.base import Networks, Spec
 from sfumato.families.build import beside_of, check_fit
 from sfumato.families.joint import JointWords, reader
 from sfumato.families.ldm_file import LdmFile
+from sfumato.weights.joined import Checkpoint
 from sfumato.weights.keymaps import ldm
 
 FIRST = "text_encoders.clip_l.transformer."
@@ -37,7 +38,7 @@ _CELLS = 128
 
 
 def load(
-    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
 ) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
@@ -48,7 +49,7 @@ def load(
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
     file = LdmFile(path, "sd3", MARKS, streamed=streamed)
     shape, vae = file.transformer(), file.vae()
@@ -79,4 +80,4 @@ def load(
         device,
         JointWords(shape.context),
     )
-    return check_fit(networks, path)
+    return check_fit(networks, file.path)

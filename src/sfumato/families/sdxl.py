@@ -12,6 +12,7 @@ from sfumato.families.build import beside_of, check_fit
 from sfumato.families.configs import unet_config
 from sfumato.families.ldm_file import LdmFile, Text
 from sfumato.families.sized import WordsAndSize, added_config, reader
+from sfumato.weights.joined import Checkpoint
 from sfumato.weights.keymaps import ldm
 
 #: Where the text encoders lie: Stability's names, and those of stable-diffusion.cpp.
@@ -41,7 +42,7 @@ _CELLS = 128
 
 
 def load(
-    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
 ) -> Networks:
     """Load the base: a file in the LDM layout, or a diffusers folder of either.
 
@@ -52,7 +53,7 @@ def load(
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
     file = LdmFile(path, "sdxl", MARKS, streamed=streamed)
     texts = {"text_encoder": file.text(*FIRST), "text_encoder_2": file.text(*SECOND, open_clip=True)}
@@ -60,10 +61,10 @@ def load(
 
 
 def load_refiner(
-    path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
 ) -> Networks:
     """Load the refiner, as :func:`load`."""
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return folder.load(path, dtype, vae_dtype, device, streamed=streamed)
     file = LdmFile(path, "sdxl-refiner", REFINER_MARKS, streamed=streamed)
     conditioner = WordsAndSize(zero_empty=False, scored=True)

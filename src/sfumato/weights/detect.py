@@ -29,6 +29,8 @@ PARTS: Mapping[str, str] = {
 _CONTEXTS = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 _VARIANTS = {4: "", 9: "inpainting", 8: "pix2pix"}
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
+_CODERS = {"first_stage_model", "vae"}
+_TEXT_ENCODERS = {"cond_stage_model", "conditioner", "text_encoder", "text_encoders"}
 _LORA = (".lora_down.", ".lora_A.", ".lora.down.", ".lora.up.", ".lora_linear_layer.")
 _OTHER_ADAPTERS = {".hada_w1_a": "LoHa", ".lokr_w1": "LoKr", ".dora_scale": "DoRA"}
 _EMBEDDINGS = ("string_to_param", "emb_params", "clip_l", "clip_g")
@@ -67,6 +69,18 @@ def detect(header: Header) -> Kind:
     family = _family(heads, names, context)
     variant = _VARIANTS.get(_in_channels(names), "")
     return Kind(_whole(heads, names), family, variant, _prediction(header, family))
+
+
+def needs(header: Header) -> str:
+    """What a UNet alone lacks, and how it is given: part of a message."""
+    heads = {name.partition(".")[0] for name in header.tensors}
+    family = detect(header).family
+    lacking = [] if heads & _CODERS else ["--vae FILE (an autoencoder)"]
+    if not heads & _TEXT_ENCODERS:
+        two = family in ("sdxl", "sd3")
+        what = "its two CLIP text encoders" if two else "its CLIP text encoder"
+        lacking.append(f"--text_encoder {'FILE,FILE' if two else 'FILE'} ({what})")
+    return f"a UNet of {LABELS[family]} alone; give {' and '.join(lacking)}"
 
 
 def part_of(name: str, kind: str = "checkpoint") -> str:
@@ -124,13 +138,13 @@ def _family(heads: set[str], names: Iterable[str], context: int) -> str:
         return "sdxl" if first else "sdxl-refiner"
     if "cond_stage_model" in heads:
         return "sd2" if any(name.startswith("cond_stage_model.model.") for name in names) else "sd1"
+    if any(name.endswith("label_emb.0.0.weight") for name in names):
+        return "sdxl-refiner" if _CONTEXTS.get(context) == "sdxl-refiner" else "sdxl"
     return _CONTEXTS.get(context, "sd1")
 
 
 def _whole(heads: set[str], names: Iterable[str]) -> str:
-    text = heads & {"cond_stage_model", "conditioner", "text_encoder", "text_encoders"}
-    coder = heads & {"first_stage_model", "vae"}
-    return "checkpoint" if text and coder else "unet"
+    return "checkpoint" if heads & _TEXT_ENCODERS and heads & _CODERS else "unet"
 
 
 def _prediction(header: Header, family: str) -> str:
@@ -148,7 +162,8 @@ def _without_unet(heads: set[str], names: Mapping[str, TensorInfo]) -> Kind:
     inside = {name.removeprefix("first_stage_model.").removeprefix("vae.") for name in names}
     if any(name.startswith("decoder.conv_in.") for name in inside) or "post_quant_conv.weight" in inside:
         return Kind("vae")
-    if any(name.startswith(("decoder.layers.", "taesd_decoder.", "decoder.1.")) for name in inside):
+    alone = {"1.weight", "3.conv.0.weight"} <= inside
+    if alone or any(name.startswith(("decoder.layers.", "taesd_decoder.", "decoder.1.")) for name in inside):
         return Kind("tiny vae")
     if any(name.startswith(("model.0.weight", "body.0.", "conv_first.", "RRDB_trunk.")) for name in inside):
         return Kind("upscaler")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from sfumato.runtime.plan import Sizes
 from sfumato.weights.detect import part_of
 from sfumato.weights.dtypes import is_packed
 from sfumato.weights.header import Header
+from sfumato.weights.keymaps import ldm
 from sfumato.weights.survey import any_header, folder_header
 
 _UNET_FIRST = ("model.diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
@@ -16,13 +18,28 @@ _VAE_LAST = ("first_stage_model.decoder.conv_out.weight", "vae.decoder.conv_out.
 _LEVELS = ("first_stage_model.decoder.up.", "vae.decoder.up_blocks.")
 
 
-def sizes_of(path: Path) -> Sizes:
-    """The sizes of a checkpoint file or diffusers folder, from its headers alone.
+def sizes_of(path: Path, vae: Path | None = None, texts: Sequence[Path] = ()) -> Sizes:
+    """The sizes of a checkpoint file or diffusers folder, with other parts if any are given, from headers alone.
 
     Raises:
         CheckpointError: it can't be read.
     """
-    return header_sizes(folder_header(path) if path.is_dir() else any_header(path))
+    header = folder_header(path) if path.is_dir() else any_header(path)
+    given = {"vae": [vae] if vae is not None else [], "text_encoder": list(texts)}
+    if not any(given.values()):
+        return header_sizes(header)
+    tensors = {_in_unet(name): info for name, info in header.tensors.items() if not given.get(part_of(name))}
+    for part, files in given.items():
+        for number, file in enumerate(files):
+            parts = any_header(file).tensors
+            tensors |= {f"{part}.{number}.{name}" if number else f"{part}.{name}": parts[name] for name in parts}
+    return header_sizes(Header(tensors, header.metadata))
+
+
+def _in_unet(name: str) -> str:
+    """A name of a UNet alone as it is in a whole file."""
+    bare = name.startswith(("input_blocks.", "middle_block.", "output_blocks.", "joint_blocks.", "out.", "time_embed."))
+    return ldm.UNET + name if bare else name
 
 
 def header_sizes(header: Header) -> Sizes:

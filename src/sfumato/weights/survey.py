@@ -15,7 +15,7 @@ from typing import Any
 
 from sfumato.errors import CheckpointError, OutputError, printable
 from sfumato.runtime.atomic import write_whole
-from sfumato.weights.detect import LABELS, LOADABLE, Kind, detect, part_of
+from sfumato.weights.detect import LABELS, LOADABLE, Kind, detect, needs, part_of
 from sfumato.weights.digest import cache_file, stamp
 from sfumato.weights.dtypes import bytes_of, is_float, is_packed
 from sfumato.weights.gguf_header import read_gguf_header
@@ -155,6 +155,8 @@ def _problem(kind: Kind, header: Header) -> str:
         return "of no kind that is known, such as " + ", ".join(
             printable(name[:80]) for name in sorted(header.tensors)[:3]
         )
+    if kind.kind == "unet" and kind.family in LOADABLE:
+        return needs(header)
     if kind.kind != "checkpoint":
         return f"{'an' if kind.kind[0] in 'aeiou' else 'a'} {kind.kind} alone, which is no whole model"
     if kind.family not in LOADABLE:

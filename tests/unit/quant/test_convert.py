@@ -16,8 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from checkpoints import make_networks, write_folder, write_ldm
 
 from sfumato import Studio, Txt2ImgRequest
-from sfumato.cli import quantize_main
-from sfumato.cli.verify import PROMPTS, SIDE, STEPS
+from sfumato.cli import quantize_main, verify
 from sfumato.errors import CheckpointError, RequestError
 from sfumato.quant.rules import TYPES, choose, parse_rules
 from sfumato.weights.gguf_file import ORIGINAL_SHAPE, GgufSource
@@ -149,20 +148,27 @@ def test_the_table_says_what_it_cost(model, tmp_path, capsys):
     assert "bits a weight" in shown.err
 
 
-def test_verify_says_how_far_pictures_are_apart(model, tmp_path, capsys):
+@pytest.fixture
+def quick(monkeypatch):
+    """Pictures so small that the tiny model draws them at once."""
+    monkeypatch.setattr(verify, "SIDE", 16)
+    monkeypatch.setattr(verify, "STEPS", 2)
+
+
+def test_verify_says_how_far_pictures_are_apart(quick, model, tmp_path, capsys):
     small = _quantize(model, tmp_path / "m.gguf", "--layout", "compact", "--verify", "2")
 
     said = capsys.readouterr().err.splitlines()[-1]
     ratios = []
     for seed in range(2):
-        request = Txt2ImgRequest(prompt=PROMPTS[seed], seed=seed, steps=STEPS, width=SIDE, height=SIDE)
+        request = Txt2ImgRequest(prompt=verify.PROMPTS[seed], seed=seed, steps=2, width=16, height=16)
         before, after = (np.asarray(Studio(one).generate(request).images[0]) / 255 for one in (model, small))
         ratios.append(-10 * np.log10(((before - after) ** 2).mean()))
     assert f"{np.mean(ratios):.1f} dB on average, {min(ratios):.1f} dB at the least" in said
     assert "2 pictures" in said
 
 
-def test_equal_pictures_are_said_to_be_equal(model, tmp_path, capsys):
+def test_equal_pictures_are_said_to_be_equal(quick, model, tmp_path, capsys):
     _quantize(model, tmp_path / "m.gguf", "--type", "f32", "--verify", "1")
 
     assert "equal on average, equal at the least" in capsys.readouterr().err

@@ -1,0 +1,151 @@
+"""A model whose networks lie in several files, as if it were one file in the LDM layout.
+
+UNets alone (as ComfyUI-GGUF and others write them), autoencoders alone and CLIP's text encoders alone, under LDM's,
+diffusers' or transformers' names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from sfumato.errors import CheckpointError
+from sfumato.weights.blocks import Stored
+from sfumato.weights.detect import LABELS, detect
+from sfumato.weights.header import Header, TensorInfo
+from sfumato.weights.keymaps import clip, ldm, ldm_names
+from sfumato.weights.source import NamedTensors, open_any
+
+#: Where a family's text encoders lie, the narrowest first: with transformers' names, and with OpenCLIP's.
+_TEXTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "sd1": ((ldm.TEXT, ldm.TEXT),),
+    "sd2": (("cond_stage_model.model.", "cond_stage_model.model."),),
+    "sdxl": (
+        ("conditioner.embedders.0.transformer.", "conditioner.embedders.0.model."),
+        ("conditioner.embedders.1.transformer.", "conditioner.embedders.1.model."),
+    ),
+    "sdxl-refiner": (("conditioner.embedders.0.model.", "conditioner.embedders.0.model."),),
+    "sd3": (
+        ("text_encoders.clip_l.transformer.", "text_encoders.clip_l.transformer."),
+        ("text_encoders.clip_g.transformer.", "text_encoders.clip_g.transformer."),
+    ),
+}
+_ALL_TEXTS = ("cond_stage_model.", "conditioner.", "text_encoders.")
+#: What an autoencoder is made of; its file may have more, as what its training compared with.
+_CODER = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_NAME = re.compile(rf"(?<=attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.)")
+#: What a UNet's tensors' names begin with in a file that can be joined: LDM's, with its prefix and without.
+UNET_NAMES = (ldm.UNET, "input_blocks.", "joint_blocks.")
+_TABLE = "token_embedding.weight"
+
+
+class Joined(NamedTensors):
+    """Several files' tensors under one file's names.
+
+    ``paths[0]`` is the UNet's or the whole model's; ``partial``: what is of no network may be left out.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], metadata: Mapping[str, str], *, partial: bool = False) -> None:
+        self.paths, self.partial = paths, partial
+        self._tensors: dict[str, tuple[Any, str]] = {}
+        self._infos: dict[str, TensorInfo] = {}
+        self.header = Header(self._infos, metadata)
+
+    def take(self, source: Any, names: Mapping[str, str]) -> None:
+        """Have these of a source's tensors, by its names, under those that they go to."""
+        for old, new in names.items():
+            self._tensors[new] = source, old
+            self._infos[new] = source.header.tensors[old]
+
+    def get(self, name: str) -> Tensor:
+        """The tensor, on the CPU."""
+        source, old = self._known(name)
+        return source.get(old)
+
+    def stored(self, name: str) -> Stored:
+        """The tensor as it lies in its file."""
+        source, old = self._known(name)
+        return source.stored(old)
+
+
+#: What a family's loader reads: a file, or several.
+Checkpoint: TypeAlias = Path | Joined
+
+
+def join(main: Path, vae: Path | None = None, texts: Sequence[Path] = (), *, partial: bool = False) -> Joined:
+    """A whole model or a UNet alone with another autoencoder and other text encoders.
+
+    Raises:
+        CheckpointError: a file is damaged, or no such network.
+    """
+    source = open_any(main)
+    family = detect(source.header).family or "sd1"
+    others = [path for path in (vae, *texts) if path is not None]
+    joined = Joined((main, *others), source.header.metadata, partial=partial)
+    joined.take(source, _main_names(main, source, without_vae=vae is not None, without_texts=bool(texts)))
+    if vae is not None:
+        coder = open_any(vae)
+        joined.take(coder, vae_names(vae, coder))
+    places = _TEXTS.get(family, ())
+    if texts and len(texts) != len(places):
+        raise CheckpointError(
+            f"{main}: {LABELS[family]} takes {len(places)} text encoders, and {len(texts)} are given; name "
+            + ("one" if len(places) == 1 else f"{len(places)}, with a comma between")
+        )
+    encoders = sorted((_text(path) for path in texts), key=lambda one: one[2])
+    for (encoder, names, _), (plain, open_clip) in zip(encoders, places, strict=False):
+        is_open = clip.is_open(encoder.header.tensors, _prefix(encoder))
+        joined.take(encoder, {old: (open_clip if is_open else plain) + name for old, name in names.items()})
+    return joined
+
+
+def _main_names(path: Path, source: Any, *, without_vae: bool, without_texts: bool) -> dict[str, str]:
+    left_out = ((ldm.VAE,) if without_vae else ()) + (_ALL_TEXTS if without_texts else ())
+    names = [name for name in source if not name.startswith(left_out)]
+    if any(name.startswith(UNET_NAMES[1:]) for name in names):
+        return {name: ldm.UNET + name for name in names}
+    if any(name.startswith("down_blocks.") for name in names):
+        raise CheckpointError(f"{path}: a UNet alone under diffusers' names can't be joined; give its whole folder")
+    return {name: name for name in names}
+
+
+def vae_names(path: Path, source: Any) -> dict[str, str]:
+    """An autoencoder's names in its file to LDM's.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    plain = {}
+    for name in source:
+        short = name.removeprefix(ldm.VAE).removeprefix("vae.")
+        if short.startswith(_CODER):
+            plain[name] = _OLD_NAME.sub(lambda m: _OLD_ATTENTION[m[1]], short)
+    if not any(short.startswith("decoder.conv_in.") for short in plain.values()):
+        raise CheckpointError(f"{path}: is no autoencoder: it has no decoder.conv_in.weight")
+    levels = {short.split(".")[2] for short in plain.values() if short.startswith("encoder.down_blocks.")}
+    if not levels:
+        return {old: ldm.VAE + short for old, short in plain.items()}
+    new = ldm_names.vae(plain.values(), len(levels))
+    return {old: new[short] for old, short in plain.items()}
+
+
+def _text(path: Path) -> tuple[Any, dict[str, str], int]:
+    """A text encoder's source, its names without what is before all of them, and its width."""
+    source = open_any(path)
+    table = next((name for name in source if name.endswith(_TABLE)), None)
+    if table is None:
+        raise CheckpointError(f"{path}: is no CLIP text encoder: it has no {_TABLE}")
+    start = _prefix(source)
+    names = {name: name.removeprefix(start) for name in source if name.startswith(start)}
+    return source, names, source.header.tensors[table].shape[-1]
+
+
+def _prefix(source: Iterable[str]) -> str:
+    """What stands before ``text_model.`` or OpenCLIP's names."""
+    table = next(name for name in source if name.endswith(_TABLE))
+    return table.removesuffix(_TABLE).removesuffix("embeddings.").removesuffix("text_model.")
