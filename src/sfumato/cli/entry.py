@@ -76,7 +76,10 @@ def txt2img(
     hires_negative_prompt: flags.HiresNegativePrompt = None,
 ) -> None:
     """Draw pictures from words. Flags go before environment (SFUMATO_*), config.yaml and defaults."""
-    given = flags.Txt2ImgFlags(**locals())
+    _draw(flags.Txt2ImgFlags(**locals()))
+
+
+def _draw(given: flags.Txt2ImgFlags) -> None:
     from sfumato.cli.txt2img import run
 
     run(given)

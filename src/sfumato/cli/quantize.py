@@ -58,13 +58,7 @@ def run(flags: QuantizeFlags) -> None:
     model_path = models_folder.find(flags.model_path, [Path(settings.models_dir)])
     if flags.output_path.exists() and not flags.force:
         raise RequestError(f"--output_path {flags.output_path} is there already; --force writes over it.")
-    ending = ".safetensors" if flags.dequantize else ".gguf"
-    if flags.output_path.suffix != ending:
-        raise RequestError(f"--output_path {flags.output_path} must end in {ending}.")
-    if not 0 <= flags.verify <= MOST_PICTURES:
-        raise RequestError(f"--verify {flags.verify} is out of range; it must be 0 to {MOST_PICTURES}.")
-    if flags.verify and flags.dequantize:
-        raise RequestError("--verify goes with a smaller model, not with --dequantize; leave one out.")
+    _check(flags)
     source = open_whole(model_path)
     names = {name: name for name in source if not _left_out(name)}
     if flags.dequantize:
@@ -85,6 +79,17 @@ def run(flags: QuantizeFlags) -> None:
 
         typer.echo(verify(model_path, flags.output_path, flags.verify), err=True)
     typer.echo(str(flags.output_path))
+
+
+def _check(flags: QuantizeFlags) -> None:
+    """Checks of the output's name and of flags that exclude each other."""
+    ending = ".safetensors" if flags.dequantize else ".gguf"
+    if flags.output_path.suffix != ending:
+        raise RequestError(f"--output_path {flags.output_path} must end in {ending}.")
+    if not 0 <= flags.verify <= MOST_PICTURES:
+        raise RequestError(f"--verify {flags.verify} is out of range; it must be 0 to {MOST_PICTURES}.")
+    if flags.verify and flags.dequantize:
+        raise RequestError("--verify goes with a smaller model, not with --dequantize; leave one out.")
 
 
 def _left_out(name: str) -> bool:

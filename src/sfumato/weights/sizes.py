@@ -15,7 +15,7 @@ from sfumato.weights.survey import any_header, folder_header
 
 _UNET_FIRST = ("model.diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight")
 _VAE_LAST = ("first_stage_model.decoder.conv_out.weight", "vae.decoder.conv_out.weight")
-_LEVELS = ("first_stage_model.decoder.up.", "vae.decoder.up_blocks.")
+_LEVELS = ("first_stage_model.decoder.up.", "vae.decoder.up.", "vae.decoder.up_blocks.")
 
 
 def sizes_of(path: Path, vae: Path | None = None, texts: Sequence[Path] = ()) -> Sizes:
@@ -32,7 +32,8 @@ def sizes_of(path: Path, vae: Path | None = None, texts: Sequence[Path] = ()) ->
     for part, files in given.items():
         for number, file in enumerate(files):
             parts = any_header(file).tensors
-            tensors |= {f"{part}.{number}.{name}" if number else f"{part}.{name}": parts[name] for name in parts}
+            start = f"{part}.{number}." if number else f"{part}."
+            tensors |= {start + name.removeprefix(ldm.VAE): info for name, info in parts.items()}
     return header_sizes(Header(tensors, header.metadata))
 
 
