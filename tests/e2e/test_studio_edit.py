@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -142,3 +143,57 @@ def test_a_picture_that_was_created_goes_to_be_edited(studio: tuple[str, Path], 
     expect(page.locator(".view canvas")).to_be_visible()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red apple")
     expect(page.get_by_label("Width", exact=True)).to_have_value("64")
+
+
+def _pixels(page: Page, address: str) -> Image.Image:
+    """The new picture that is shown."""
+    source = page.locator(".compare img.after").get_attribute("src")
+    answer = page.request.get(f"{address}{source}")
+    with Image.open(io.BytesIO(answer.body())) as image:
+        return image.convert("RGB")
+
+
+def test_only_the_painted_part_is_drawn_anew(studio: tuple[str, Path], page: Page, tmp_path: Path) -> None:
+    address, _ = studio
+    noise = Image.effect_noise((64, 64), 90).convert("RGB")
+    noise.save(tmp_path / "noise.png")
+    canvas = _open(page, address, tmp_path / "noise.png")
+    _paint(page, canvas)
+    expect(page.get_by_text(SOME)).to_be_visible()
+    fill(page, "a red apple", 3)
+    page.get_by_text("The painted part").click()
+    page.get_by_label("Soft edge").fill("0")
+    page.get_by_label("Soft edge").blur()
+    generate(page)
+    expect(page.locator(".compare img.after")).to_have_js_property("naturalWidth", 64, timeout=120_000)
+    after = _pixels(page, address)
+    assert after.crop((0, 0, 64, 16)).tobytes() == noise.crop((0, 0, 64, 16)).tobytes()
+    assert after.getpixel((32, 32)) != noise.getpixel((32, 32))
+
+
+def test_the_frame_is_extended_with_keys_pointer_and_numbers(
+    studio: tuple[str, Path], page: Page, picture: Path
+) -> None:
+    address, _ = studio
+    _open(page, address, picture)
+    edge = page.get_by_role("slider", name="Extend to the right")
+    edge.focus()
+    page.keyboard.press("ArrowRight")
+    expect(edge).to_have_attribute("aria-valuenow", "32")
+    expect(page.get_by_text(SOME)).to_be_visible()
+    page.get_by_text("More around the picture").click()
+    expect(page.get_by_role("spinbutton", name="Extend to the right")).to_have_value("32")
+    page.get_by_role("spinbutton", name="Extend downwards").fill("64")
+    expect(page.get_by_role("slider", name="Extend downwards")).to_have_attribute("aria-valuenow", "64")
+    expect(page.get_by_label("Height", exact=True)).to_have_value("128")
+    box = page.get_by_role("slider", name="Extend upwards").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 60, steps=4)
+    page.mouse.up()
+    expect(page.get_by_role("spinbutton", name="Extend upwards")).not_to_have_value("0")
+    page.get_by_role("spinbutton", name="Extend upwards").fill("0")
+    fill(page, "a red apple", 2, side=128)
+    generate(page)
+    expect(page.locator(".compare img.before")).to_have_js_property("naturalHeight", 128, timeout=120_000)

@@ -14,13 +14,14 @@ from sfumato.gallery import infotext
 from sfumato.jobs.types import Job
 from sfumato.server import images
 from sfumato.server.ui import fields
-from sfumato.server.ui.canvas import Drop, MaskCanvas
+from sfumato.server.ui.canvas import MOST_MARGIN, Drop, MaskCanvas
 from sfumato.server.ui.compare import Before
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit_form import EditForm
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.stage import REMEMBERED, Stage
 from sfumato.server.ui.tray import Tray, tray_url
+from sfumato.server.ui.widen import SIDES, widen
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
 
@@ -56,7 +57,7 @@ class EditPage(Workbench[EditForm]):
                 with ui.element("div").classes("source"):
                     self._drop = Drop(self._pick, self._refuse)
                     self._fault = ui.label().classes("error").props('role="alert"').mark("source-fault")
-                    self._canvas = MaskCanvas(self._painted)
+                    self._canvas = MaskCanvas(self._painted, self._extend)
                     self._hint = ui.label().classes("faint").mark("mask-hint")
                 with ui.element("div"):
                     self.stage = Stage(
@@ -75,6 +76,7 @@ class EditPage(Workbench[EditForm]):
         fields.choice(form, "resize_mode", {mode: say(key) for mode, key in RESIZE_WORDS.items()})
         fields.size(form, max(desk.services.defaults.size))
         self._build_mask_options()
+        self._build_margins()
         fields.model(form, desk.services)
         fields.numbers(form)
         self.build_button()
@@ -86,6 +88,28 @@ class EditPage(Workbench[EditForm]):
             fields.number(form, "mask_blur", 0, 64)
             ui.checkbox(say("only_masked")).bind_value(form, "only_masked").mark("only_masked")
             fields.number(form, "padding", 0, 512)
+
+    def _build_margins(self) -> None:
+        expansion = ui.expansion(say("margins")).props("dense dense-toggle").mark("margins").classes("w-full")
+        with expansion:
+            ui.label(say("margins_hint")).classes("faint")
+            with ui.element("div").classes("pair"):
+                for side in SIDES:
+                    field = fields.number(self.form, side, 0, MOST_MARGIN, step=8)
+                    field.on_value_change(self._frame)
+
+    def _extend(self, side: str, value: int) -> None:
+        """An edge of the frame was dragged."""
+        setattr(self.form, side, value)
+
+    def _frame(self) -> None:
+        """Show the frame as it is, and draw at its size."""
+        margins = self.form.margins
+        self._canvas.frame(margins)
+        if self._source is not None:
+            with Image.open(self._tray.file(self._source)) as picture:
+                self.form.fit(margins.around(picture.size), LARGEST * max(self.desk.services.defaults.size))
+        self._explain()
 
     def _restore(self, source: str | None, mask: str | None) -> None:
         """What the visitor worked on last, if it is still there."""
@@ -101,16 +125,20 @@ class EditPage(Workbench[EditForm]):
 
     def _show(self, mask: str | None = None) -> None:
         self._fault.set_visibility(False)
+        self._canvas.frame(self.form.margins)
         self._drop.slim(self._source is not None)
         self._canvas.show(tray_url(self._source) if self._source else "", tray_url(mask) if mask else "")
         self._explain()
 
     def _explain(self) -> None:
         self._hint.set_visibility(self._source is not None)
-        self._hint.set_text(say("mask_none" if self._mask is None else "mask_some"))
+        whole = self._mask is None and not self.form.margins
+        self._hint.set_text(say("mask_none" if whole else "mask_some"))
 
     def _pick(self, name: str) -> None:
         """Work on a picture of the tray from now on."""
+        for side in SIDES:
+            setattr(self.form, side, 0)
         try:
             with Image.open(self._tray.file(name)) as picture:
                 self.form.fit(picture.size, LARGEST * max(self.desk.services.defaults.size))
@@ -142,11 +170,16 @@ class EditPage(Workbench[EditForm]):
         """See :class:`Workbench`. A stroke that is still on its way counts."""
         if self._source is None:
             raise RequestError(say("source_none"))
-        source, mode, queue = self._source, self.form.resize_mode, self.desk.services.queue
+        queue, name, margins = self.desk.services.queue, self._source, self.form.margins
         async with self._painting:
-            request = self.form.edit(await asyncio.to_thread(self._tray.get, source), self._mask)
+            mask = self._mask
+        picture = await asyncio.to_thread(self._tray.get, name)
+        if margins:
+            picture, mask = await asyncio.to_thread(widen, picture, mask, margins)
+            name = await asyncio.to_thread(self._tray.put, picture)
+        request = self.form.edit(picture, mask)
         job = await asyncio.to_thread(queue.submit, request, model=self.form.model)
-        known = {**app.storage.user.get("edit_before", {}), job.id: [source, mode]}
+        known = {**app.storage.user.get("edit_before", {}), job.id: [name, self.form.resize_mode]}
         app.storage.user["edit_before"] = dict(list(known.items())[-REMEMBERED:])
         return job
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from sfumato.request import InitImage, Mask, Txt2ImgRequest
 from sfumato.server.ui.form import Form, number, whole
+from sfumato.server.ui.widen import SIDES, Margins
 
 #: Sizes that a picture suggests are multiples of this many pixels, as every family can draw.
 MULTIPLE = 64
@@ -23,6 +24,15 @@ class EditForm(Form):
     mask_fill: str = "original"
     only_masked: bool = False
     padding: int = 32
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+    @property
+    def margins(self) -> Margins:
+        """What is added around the picture; nothing where a number is missing."""
+        return Margins(**{side: int(getattr(self, side) or 0) for side in SIDES})
 
     def edit(self, picture: Image.Image, mask: Image.Image | None) -> Txt2ImgRequest:
         """The request that draws the picture anew, or only where the mask is white.

@@ -57,6 +57,7 @@ def number(form: object, name: str, low: float, high: float, *, step: float = 1,
     if hint:
         field.props("clearable").tooltip(hint)
     return field
+    return field
 
 
 def share(form: Form, name: str, hint: str) -> None:

@@ -7,7 +7,7 @@ const GRID = 8;
 const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
 
 export default {
-  props: { src: String, mask: String, words: Object, extend: Object, extendable: Boolean },
+  props: { src: String, mask: String, words: Object, extend: Object, most: Number },
   emits: ["change", "extend"],
   data: () => ({ tool: "brush", size: 48, done: 0, undone: 0, grabs: false, said: "", edges: [] }),
   template: `
@@ -24,10 +24,10 @@ export default {
         <canvas ref="canvas" :class="{ grabs }" @pointerdown="down" @pointermove="move" @pointerup="up"
           @pointercancel="up" @pointerleave="leave" @wheel.prevent="wheel" @contextmenu.prevent></canvas>
         <button v-for="edge in edges" :key="edge.side" type="button" class="edge" :class="edge.side" role="slider"
-          :style="edge.style" :aria-label="words[edge.side]" aria-valuemin="0" aria-valuemax="1024"
+          :style="edge.style" :aria-label="words[edge.side]" aria-valuemin="0" :aria-valuemax="most"
           :aria-valuenow="(extend || {})[edge.side] || 0" :aria-orientation="edge.across ? 'horizontal' : 'vertical'"
-          @pointerdown.stop="pull($event, edge)" @pointermove="drag($event)" @pointerup="pulled = null"
-          @pointercancel="pulled = null" @keydown.stop="nudge($event, edge)"></button>
+          @pointerdown.stop="pull($event, edge)" @pointermove="drag($event)" @pointerup="loose"
+          @pointercancel="loose" @keydown.stop="nudge($event, edge)"></button>
       </div>
       <div class="sr" aria-live="polite">{{ said }}</div>
     </div>
@@ -62,10 +62,7 @@ export default {
       this.load();
     },
     extend() {
-      this.free ? this.show() : this.fit();
-    },
-    extendable() {
-      this.fit();
+      this.free || this.pulled ? this.show() : this.fit();
     },
   },
   computed: {
@@ -242,10 +239,6 @@ export default {
       }
     },
     place([left, top, width, height]) {
-      if (!this.extendable) {
-        this.edges = [];
-        return;
-      }
       const { scale, x, y } = this.at;
       const spot = (u, v) => ({ left: x + u * scale + "px", top: y + v * scale + "px" });
       this.edges = [
@@ -260,7 +253,7 @@ export default {
       if (!view || !this.image || !view.clientWidth) return;
       const f = this.frame;
       const [wide, high] = [this.paint.width + f.left + f.right, this.paint.height + f.top + f.bottom];
-      const room = this.extendable ? 36 : 8;
+      const room = 36;
       const scale = Math.min((view.clientWidth - room) / wide, (view.clientHeight - room) / high);
       this.at = {
         scale,
@@ -403,6 +396,10 @@ export default {
       const way = (edge.across ? event.clientX - x : event.clientY - y) * edge.sign;
       this.reach(edge.side, from + way / scale);
     },
+    loose() {
+      this.pulled = null;
+      if (!this.free) this.fit();
+    },
     nudge(event, edge) {
       const grows = edge.across ? (edge.sign > 0 ? "ArrowRight" : "ArrowLeft") : edge.sign > 0 ? "ArrowDown" : "ArrowUp";
       if (!event.key.startsWith("Arrow")) return;
@@ -410,7 +407,7 @@ export default {
       this.reach(edge.side, this.frame[edge.side] + (event.key === grows ? GRID * 4 : -GRID * 4));
     },
     reach(side, pixels) {
-      const value = Math.min(1024, Math.max(0, Math.round(pixels / GRID) * GRID));
+      const value = Math.min(this.most, Math.max(0, Math.round(pixels / GRID) * GRID));
       if (value !== this.frame[side]) this.$emit("extend", { side, value });
     },
   },

@@ -69,6 +69,8 @@ WORDS: Mapping[str, str] = {
     "resize_fill": "Fill the rest",
     "resize_latent": "Stretch the latent",
     "mask_options": "The painted part",
+    "margins": "More around the picture",
+    "margins_hint": "Drag the picture's edges or give pixels. What is new is drawn; a strength near 1 suits it.",
     "mask_none": "Paint what is to be drawn anew. With nothing painted the whole picture is.",
     "mask_some": "Only what is painted is drawn anew.",
     "mask_fill": "Begin with",

@@ -25,7 +25,7 @@ def _strings() -> set[str]:
 
 
 def test_every_sentence_is_used():
-    assert {key for key in WORDS if key not in _strings() and key not in {state.value for state in State}} == set()
+    assert set(WORDS) - _strings() - {state.value for state in State} == set()
 
 
 def test_every_setting_has_words():
