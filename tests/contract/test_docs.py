@@ -151,6 +151,7 @@ def test_every_flag_and_command_is_documented(capsys: pytest.CaptureFixture[str]
         ("txt2img", "cli.md"),
         ("img2img", "cli.md modes.md"),
         ("inpaint", "cli.md modes.md inpaint.md"),
+        ("xyz", "cli.md xyz.md"),
         ("train", "train.md"),
         ("quantize", "quantize.md"),
         ("queue", "jobs.md"),

@@ -137,6 +137,17 @@ def inpaint(
     run(given, flags.InitFlags(init, strength, resize_mode, image_cfg_scale), part=part)
 
 
+@_drawing
+def xyz(
+    x: flags.XAxis = None, y: flags.YAxis = None, z: flags.ZAxis = None, matrix: flags.Matrix = False, **drawing: Any
+) -> None:
+    """Draw a prompt over the values of fields, on a labelled sheet. Takes the flags of txt2img too."""
+    given = flags.Txt2ImgFlags(**drawing)
+    from sfumato.cli.xyz import run
+
+    run(given, [x, y, z], matrix)
+
+
 @as_command
 def train(given: TrainFlags) -> None:
     """Fine-tune a model on a folder of pictures: LoRA, all weights, or a new word."""
@@ -289,6 +300,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "txt2img": txt2img,
     "img2img": img2img,
     "inpaint": inpaint,
+    "xyz": xyz,
     "train": train,
     "quantize": quantize,
     "queue": queue,

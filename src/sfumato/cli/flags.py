@@ -188,6 +188,12 @@ HiresPrompt = Annotated[str | None, Option("--hires_prompt", metavar="TEXT", hel
 HiresNegativePrompt = Annotated[
     str | None, Option("--hires_negative_prompt", metavar="TEXT", help="Another negative prompt for it.")
 ]
+XAxis = Annotated[str | None, Option("--x", metavar="FIELD=VALUES", help="What changes across: steps=10,20,30.")]
+YAxis = Annotated[str | None, Option("--y", metavar="FIELD=VALUES", help="What changes down: cfg_scale=3-9 (+2).")]
+ZAxis = Annotated[str | None, Option("--z", metavar="FIELD=VALUES", help="What changes from level to level.")]
+Matrix = Annotated[
+    bool, Option("--matrix", help="Every choice of the prompt's parts instead: a city|painted|at night.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,9 +199,12 @@ class Saver:
         """One sheet with all pictures of the run, if it was asked for and there are at least two."""
         if len(self._sheet) < 2:
             return
+        self.save_sheet(files.grid([image for image, _ in self._sheet]), self._sheet[0][1])
+
+    def save_sheet(self, sheet: Image, info: ImageInfo) -> None:
+        """Saves one picture of several beside them."""
         folder, _, name = self._output.pattern.rpartition("/")
-        pattern = f"{folder}/grid-{name}" if folder else f"grid-{name}"
-        path = self._write(files.grid([image for image, _ in self._sheet]), self._sheet[0][1], pattern)
+        path = self._write(sheet, info, f"{folder}/grid-{name}" if folder else f"grid-{name}")
         typer.echo(str(path), err=self._json)
 
     def _write(self, image: Image, info: ImageInfo, pattern: str) -> Path:

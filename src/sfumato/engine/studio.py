@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import secrets
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +18,14 @@ from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.enlarge import upscaler
 from sfumato.engine.residency import Residency
-from sfumato.engine.resolve import Job, expected_size, resolve
+from sfumato.engine.resolve import SEED_BITS, Job, expected_size, resolve
 from sfumato.errors import OutOfMemoryError, RequestError
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
 from sfumato.families.base import Networks
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
+from sfumato.prompt import dynamic
 from sfumato.prompt.networks import NetworkTag, take_networks
 from sfumato.quant import int8
 from sfumato.request import Hires, ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
@@ -136,6 +138,7 @@ class Studio:
     def _generate(self, request: Txt2ImgRequest, on_step: OnStep | None, resume: ResumePoint | None) -> Result:
         memory.reset_peak()
         watch = Stopwatch()
+        request, template = self._choose(request)
         plain, wishes = self._take_wishes(request)
         upscale = upscaler(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         first = None  # what can't fit is refused before anything is loaded
@@ -149,7 +152,7 @@ class Studio:
             model = self.load(plan)
         self._used = plan
         model.residency.follow(plan)
-        tags = self._use(model, wishes)
+        tags = {**self._use(model, wishes), **template}
         watch.lap("load")
         with memory.worded_exhaustion(_describe(job)):
             images = draw(
@@ -207,6 +210,20 @@ class Studio:
         vae = models_folder.find_parts(self._vae, "vae", self._folders)
         texts = models_folder.find_parts(self._text_encoder, "text_encoder", self._folders)
         return registry.Parts(next(iter(vae), None), texts, self._partial)
+
+    def _choose(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, dict[str, object]]:
+        """The request with its prompts' choices made, and what the metadata say of them."""
+        given = request.prompt, request.negative_prompt
+        if not any("{" in text or "__" in text for text in given):
+            return request, {}
+        seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
+        folders = [*(folder / "wildcards" for folder in self._folders), Path("wildcards")]
+        files = dynamic.list_wildcards(folders)
+        prompt, negative = (dynamic.choose(text, seed, files) for text in given)
+        names = ("Template", "Negative Template")
+        changed = zip(names, given, (prompt, negative), strict=True)
+        said: dict[str, object] = {name: before for name, before, after in changed if before != after}
+        return replace(request, prompt=prompt, negative_prompt=negative, seed=seed), said
 
     def _take_wishes(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, list[Wish]]:
         """The request without the tags in its prompts, and the LoRAs that they name."""

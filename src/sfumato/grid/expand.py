@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sfumato.errors import RequestError
 from sfumato.grid.axes import Axis
+from sfumato.prompt.dynamic import split_bars
 from sfumato.request import Txt2ImgRequest
 
 #: The most pictures that a grid may have.
@@ -86,24 +86,6 @@ def _cells(request: Txt2ImgRequest, axes: Sequence[Axis], model: str | None) -> 
     return cells
 
 
-def split_matrix(prompt: str) -> list[str]:
-    """A prompt's parts between bars that stand in no bracket.
-
-    >>> split_matrix("a [cat|dog]|in the rain|at night")
-    ['a [cat|dog]', 'in the rain', 'at night']
-    """
-    parts, depth, begin = [], 0, 0
-    for match in re.finditer(r"\\.|[\[({]|[\])}]|\|", prompt):
-        if match[0] in "[({":
-            depth += 1
-        elif match[0] in "])}":
-            depth = max(0, depth - 1)
-        elif match[0] == "|" and depth == 0:
-            parts.append(prompt[begin : match.start()])
-            begin = match.end()
-    return [*parts, prompt[begin:]]
-
-
 def matrix(request: Txt2ImgRequest, model: str | None = None) -> Grid:
     """The web UI's prompt matrix: of ``a|b|c``, ``a`` with every choice of ``b`` and ``c``.
 
@@ -115,7 +97,7 @@ def matrix(request: Txt2ImgRequest, model: str | None = None) -> Grid:
     Raises:
         RequestError: the prompt has no part that comes and goes, or too many.
     """
-    first, *parts = split_matrix(request.prompt)
+    first, *parts = split_bars(request.prompt)
     parts = [part.strip().strip(",") for part in parts]
     if not 1 <= len(parts) <= MAX_PARTS:
         raise RequestError(

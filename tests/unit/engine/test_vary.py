@@ -155,3 +155,23 @@ def test_a_resume_gives_the_same_bits(studio, changes):
 def test_what_cant_be_drawn_is_refused(studio, changes, word):
     with pytest.raises(RequestError, match=word):
         _draw(studio, **changes)
+
+
+def test_a_prompts_choices_follow_from_the_seed(studio, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wildcards").mkdir()
+    (tmp_path / "wildcards" / "animal.txt").write_text("cat\ndog\nbird\n")
+    prompt = "a {red|blue} __animal__"
+
+    results = [_draw(studio, prompt=prompt, seed=seed, steps=1) for seed in (1, 2, 3, 1)]
+    again = studio.generate(infotext.to_request(infotext.parse(infotext.write(results[0].infos[0]))))
+
+    said = [result.infos[0] for result in results]
+    assert len({info.prompt for info in said}) > 1
+    assert all("{" not in info.prompt and "__" not in info.prompt for info in said)
+    assert {info.extra["Template"] for info in said} == {prompt}
+    for other in (results[3], again):
+        assert other.infos[0].prompt == said[0].prompt
+        assert (_pixels(other.images[0]) == _pixels(results[0].images[0])).all()
+    with pytest.raises(RequestError, match="nearest: 'animal'"):
+        _draw(studio, prompt="an __animals__")

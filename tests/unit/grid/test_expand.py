@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.errors import RequestError
 from sfumato.grid.axes import Axis, make_axis, parse_axis, readers
-from sfumato.grid.expand import expand, matrix, split_matrix
+from sfumato.grid.expand import expand, matrix
 from sfumato.request import InitImage, Txt2ImgRequest
 
 REQUEST = Txt2ImgRequest(prompt="a cat in the rain", negative_prompt="a cat", seed=7, width=64, height=64)
@@ -132,4 +132,6 @@ def test_a_matrix_needs_some_parts_and_not_too_many(prompt: str) -> None:
 
 
 def test_bars_in_brackets_belong_to_the_prompt() -> None:
-    assert split_matrix(r"[a|b] (c|d) {e|f}|g\|h") == ["[a|b] (c|d) {e|f}", r"g\|h"]
+    grid = matrix(replace(REQUEST, prompt=r"[a|b] (c|d) {e|f}|g\|h"))
+
+    assert [cell.request.prompt for cell in grid.cells] == ["[a|b] (c|d) {e|f}", r"[a|b] (c|d) {e|f}, g\|h"]
