@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import Tensor, nn
 
 from sfumato.errors import CheckpointError
 from sfumato.families.base import Spec
 from sfumato.families.build import build, fill
+from sfumato.runtime.libraries import AutoencoderTiny, DecoderOutput
 from sfumato.weights.blocks import Stored
 from sfumato.weights.detect import detect
 from sfumato.weights.source import open_any

@@ -19,15 +19,17 @@ import torch
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.autoencoders.vae import DecoderOutput
     from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-__all__ = ["AutoencoderKL", "AutoencoderTiny", "SD3Transformer2DModel", "UNet2DConditionModel"]
+__all__ = ["AutoencoderKL", "AutoencoderTiny", "DecoderOutput", "SD3Transformer2DModel", "UNet2DConditionModel"]
 
 _COPY = "_sfumato_diffusers"
 _CLASSES = {
     "AutoencoderKL": "autoencoders.autoencoder_kl",
     "AutoencoderTiny": "autoencoders.autoencoder_tiny",
+    "DecoderOutput": "autoencoders.vae",
     "SD3Transformer2DModel": "transformers.transformer_sd3",
     "UNet2DConditionModel": "unets.unet_2d_condition",
 }
