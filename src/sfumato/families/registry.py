@@ -87,14 +87,8 @@ def _identify(path: Path, header: Header) -> tuple[str, Header]:
     lacking = {name: marks_missing(family.marks, header) for name, family in FAMILIES.items()}
     best = min(lacking, key=lambda name: (len(lacking[name]) - len(FAMILIES[name].marks), len(lacking[name])))
     if lacking[best]:
-        lone = detect(header)
-        if (
-            lone.kind == "unet"
-            and lone.family in FAMILIES
-            and any(name.startswith(UNET_NAMES) for name in header.tensors)
-        ):
-            raise CheckpointError(f"{path}: {needs(header)}")
-        what = _other(header)
+        lone = detect(header).kind == "unet" and any(name.startswith(UNET_NAMES) for name in header.tensors)
+        what = needs(header) if lone else _other(header)
         raise CheckpointError(
             f"{path}: of no family that is known{what and f' (it looks like {what})'}; "
             f"nearest: {describe(best, FAMILIES[best].marks, lacking[best])}"

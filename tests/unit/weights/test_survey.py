@@ -142,7 +142,7 @@ def test_kinds(names: dict[str, tuple[int, ...]], kind: str, family: str, varian
     found = survey.survey(tmp_path / "x.safetensors")
 
     assert (found.kind, found.family, found.variant) == (kind, family, variant)
-    assert bool(found.problem) == (kind not in ("lora", "embedding") or variant == "LoHa")
+    assert bool(found.problem) == (kind not in ("lora", "embedding"))
 
 
 def test_files_are_remembered_until_they_change(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
