@@ -16,7 +16,7 @@ SETTINGS: Mapping[str, str] = {
     "output.dir": "The folder for pictures.",
     "output.pattern": "Folder and name of a picture below it.",
     "output.format": "png, jpeg or webp.",
-    "output.metadata": "Whether pictures carry the prompt and settings that made them.",
+    "output.metadata": "How much pictures tell of the prompt and settings that made them.",
     "jobs.dir": "The queue's folder: its database, checkpoints and what pages keep.",
     "jobs.checkpoint_steps": "After how many steps a running job is stored, to go on after a crash.",
     "jobs.workers": "Worker processes; none is one for each device.",
