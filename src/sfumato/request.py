@@ -43,7 +43,8 @@ class InitImage:
 
     ``resize_mode``: ``stretch``; ``crop`` what is outside the wished shape; ``fill`` the rest with the edge's colours;
     ``latent`` stretches what the autoencoder makes of it. ``image_cfg_scale`` says how near to the picture a model
-    stays that is made to change one by words; 1 is no guidance by it, and other models do without.
+    stays that is made to change one by words; 1 is no guidance by it, and other models do without. ``extend`` lets the
+    picture go on by so many pixels at its left, top, right and bottom; ``extended`` says that it does already.
     """
 
     picture: Image
@@ -51,6 +52,8 @@ class InitImage:
     resize_mode: str = "stretch"
     mask: Mask | None = None
     image_cfg_scale: float = 1.5
+    extend: tuple[int, int, int, int] | None = None
+    extended: bool = False
 
 
 #: Upscalers that enlarge latents, and those that enlarge pixels and need no file.

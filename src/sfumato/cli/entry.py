@@ -124,12 +124,19 @@ def inpaint(
     only_masked: flags.OnlyMasked = False,
     padding: flags.Padding = 32,
     invert: flags.Invert = False,
+    extend: flags.Extend = None,
     image_cfg_scale: flags.ImageCfgScale = 1.5,
     **drawing: Any,
 ) -> None:
     """Draw a part of a picture anew. Takes the flags of txt2img too; what the mask leaves out keeps its bytes."""
     part = flags.MaskFlags(
-        mask=mask, mask_blur=mask_blur, fill=fill, only_masked=only_masked, padding=padding, invert=invert
+        mask=mask,
+        mask_blur=mask_blur,
+        fill=fill,
+        only_masked=only_masked,
+        padding=padding,
+        invert=invert,
+        extend=extend,
     )
     given = flags.Txt2ImgFlags(**drawing)
     from sfumato.cli.img2img import run

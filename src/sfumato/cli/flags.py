@@ -143,6 +143,10 @@ MaskFill = Annotated[
 ]
 OnlyMasked = Annotated[bool, Option("--only_masked", help="Draw the mask's part alone, as large as the whole.")]
 Padding = Annotated[int, Option("--padding", metavar="N", help="What --only_masked sees around it, in pixels.")]
+Extend = Annotated[
+    str | None,
+    Option("--extend", metavar="L,T,R,B", help="Instead: so many pixels more at left, top, right and bottom."),
+]
 Invert = Annotated[bool, Option("--invert", help="Draw where the mask is black.")]
 
 
@@ -166,6 +170,7 @@ class MaskFlags:
     only_masked: bool = False
     padding: int = 32
     invert: bool = False
+    extend: str | None = None
 
 
 HiresScale = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sfumato.cli import checks, txt2img
 from sfumato.cli.flags import InitFlags, MaskFlags, Txt2ImgFlags
 from sfumato.errors import RequestError
-from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask
+from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask, Txt2ImgRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,13 +34,28 @@ def run(
         resize_mode=start.resize_mode,
         mask=mask,
         image_cfg_scale=start.image_cfg_scale,
+        extend=None if part is None or part.extend is None else _read_extend(part.extend),
     )
+    if init.extend is not None:
+        from sfumato.engine.outpaint import extended
+
+        init = extended(Txt2ImgRequest(prompt="", init=init)).init
     txt2img.run(flags, open_studio, init)
 
 
-def _read_mask(part: MaskFlags) -> Mask:
+def _read_extend(text: str) -> tuple[int, int, int, int]:
+    sides = text.split(",")
+    if len(sides) != 4 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
+        raise RequestError(f"--extend {text!r} is not LEFT,TOP,RIGHT,BOTTOM in pixels, as 64,0,64,0.")
+    left, top, right, bottom = (int(side) for side in sides)
+    return left, top, right, bottom
+
+
+def _read_mask(part: MaskFlags) -> Mask | None:
+    if (part.mask is None) == (part.extend is None):
+        raise RequestError("--mask FILE, a picture that is white where to draw, or --extend is needed; give one.")
     if part.mask is None:
-        raise RequestError("--mask FILE is needed: a picture that is white where to draw.")
+        return None
     checks.check_name("--fill", part.fill, MASK_FILLS)
     mask = Mask(
         picture=read_picture("--mask", part.mask),

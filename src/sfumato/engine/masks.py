@@ -18,7 +18,7 @@ from sfumato.request import MASK_FILLS, MAX_SIDE, Mask
 #: Left, top, right and bottom in pixels.
 Box = tuple[int, int, int, int]
 _LANCZOS = Image.Resampling.LANCZOS
-_MOST_BLUR = 512
+MOST_BLUR = 512
 
 
 def check(mask: Mask) -> None:
@@ -26,8 +26,8 @@ def check(mask: Mask) -> None:
     if mask.fill not in MASK_FILLS:
         raise RequestError(f"the mask's fill is {mask.fill!r}; give {', '.join(MASK_FILLS)}")
     for blur in (mask.blur, mask.blur if mask.blur_y is None else mask.blur_y):
-        if not 0 <= blur <= _MOST_BLUR:
-            raise RequestError(f"the mask's blur is {blur}; give 0 to {_MOST_BLUR} pixels")
+        if not 0 <= blur <= MOST_BLUR:
+            raise RequestError(f"the mask's blur is {blur}; give 0 to {MOST_BLUR} pixels")
     if not 0 <= mask.padding <= MAX_SIDE:
         raise RequestError(f"the mask's padding is {mask.padding}; give 0 to {MAX_SIDE} pixels")
     darkest, lightest = levels(mask.picture).getextrema()

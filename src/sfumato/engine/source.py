@@ -132,6 +132,8 @@ def fill(networks: Networks, part: masks.Part, held: Held, how: str, noise: Tens
 def describe(init: InitImage) -> dict[str, object]:
     """What a picture's metadata says of the start, under the web UI's names."""
     said: dict[str, object] = {"Denoising strength": init.denoising_strength}
+    if init.extend is not None:
+        return {**said, "Extended by": ",".join(str(side) for side in init.extend)}
     if (mask := init.mask) is None:
         return said
     said["Mask blur"] = mask.blur

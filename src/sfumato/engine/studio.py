@@ -17,6 +17,7 @@ from sfumato.engine import passes, source, varied
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.enlarge import upscaler
+from sfumato.engine.outpaint import extended
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import SEED_BITS, Job, expected_size, resolve
 from sfumato.errors import OutOfMemoryError, RequestError
@@ -139,6 +140,7 @@ class Studio:
         memory.reset_peak()
         watch = Stopwatch()
         request, template = self._choose(request)
+        request = extended(request)
         plain, wishes = self._take_wishes(request)
         upscale = upscaler(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         first = None  # what can't fit is refused before anything is loaded

@@ -63,17 +63,29 @@ def test_a_mask_is_read_and_goes_along(picture: Path) -> None:
     path = picture.parent / "mask.png"
     Image.new("L", (8, 8), 255).save(path)
     part = MaskFlags(mask=path, mask_blur=1.5, fill="fill", only_masked=True, padding=3, invert=False)
-    mask = getattr(_caught(picture, part=part).init, "mask", None)
+    request = _caught(picture, part=part)
+    mask = request.init and request.init.mask
 
     assert mask is not None
     assert mask.picture.size == (8, 8)
     assert (mask.blur, mask.fill, mask.only_masked, mask.padding) == (1.5, "fill", True, 3)
 
 
+def test_a_picture_goes_on_beyond_its_edges(picture: Path) -> None:
+    init = _caught(picture, part=MaskFlags(extend="8,0,16,4")).init
+
+    assert init is not None
+    assert (init.picture.size, init.extend) == ((48, 44), (8, 0, 16, 4))
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], "--mask FILE is needed"),
+        ([], "or --extend is needed"),
+        (["--mask", "white.png", "--extend", "8,8,8,8"], "or --extend is needed"),
+        (["--extend", "8,8"], "--extend '8,8' is not LEFT,TOP,RIGHT,BOTTOM"),
+        (["--extend", "0,0,0,0"], "one of them above 0"),
+        (["--extend", "0,90000,0,0"], "too large"),
         (["--mask", "nothing.png"], "--mask nothing.png: there is no such file"),
         (["--mask", "black.png"], "black everywhere"),
         (["--mask", "white.png", "--fill", "orignal"], "original"),
