@@ -115,6 +115,11 @@ Rules = Annotated[
 Dequantize = Annotated[bool, Option("--dequantize", help="The other way: write a plain .safetensors file.")]
 Force = Annotated[bool, Option("--force", help="Write over a file that is there.")]
 Files = Annotated[list[Path], Argument(metavar="FILE...", help="Model files, or folders of them.")]
+Pictures = Annotated[list[Path], Argument(metavar="FILE...", help="PNG, JPEG or WebP files.")]
+Scale = Annotated[float, Option("--scale", metavar="S", help="How many times as wide and high.")]
+Upscaler = Annotated[
+    str, Option("--upscaler", metavar="NAME", help="Lanczos, Bicubic, Nearest, or a file in models/upscalers.")
+]
 Hash = Annotated[bool, Option("--hash", help="Also the hash of files whose hash is not known: reads all of them.")]
 QueueAction = Annotated[str, Argument(help="list, add, run, cancel, pause, resume, retry or forget.")]
 QueueJobs = Annotated[list[str] | None, Argument(metavar="JOB", help="A job's id, or its first eight letters.")]
@@ -251,3 +256,15 @@ class Txt2ImgFlags:
     hires_cfg_scale: float | None = None
     hires_prompt: str | None = None
     hires_negative_prompt: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleFlags:
+    """Flags of ``upscale``."""
+
+    files: list[Path]
+    scale: float
+    upscaler: str
+    outdir: Path | None
+    config: Path | None
+    json: bool

@@ -8,7 +8,7 @@ from sfumato.cli import checks
 from sfumato.cli.flags import Txt2ImgFlags
 from sfumato.cli.prompts import check_text
 from sfumato.errors import RequestError
-from sfumato.request import LATENT_UPSCALERS, MAX_SIDE, MAX_STEPS, RESIZERS, Hires
+from sfumato.request import MAX_SIDE, MAX_STEPS, Hires
 
 _PREFIX = "hires_"
 
@@ -56,7 +56,6 @@ def _check(flags: Txt2ImgFlags) -> None:
     checks.check_real("--hires_strength", flags.hires_strength, 1, above=True)
     checks.check_real("--hires_cfg_scale", flags.hires_cfg_scale, checks.MAX_CFG_SCALE)
     checks.check_range("--hires_steps", flags.hires_steps, 0, MAX_STEPS)
-    checks.check_name("--hires_upscaler", flags.hires_upscaler, (*LATENT_UPSCALERS, *RESIZERS))
     if flags.hires_resolution is not None:
         for side in checks.parse_resolution(flags.hires_resolution, "--hires_resolution"):
             checks.check_range("--hires_resolution", side, 1, MAX_SIDE)

@@ -65,10 +65,10 @@ def to_grid(request: Txt2ImgRequest, axes: list[str | None], parts: bool) -> Gri
         if any(given):
             raise RequestError("--matrix makes its own axes; leave --x, --y and --z out.")
         return matrix(request)
-    x, *others = given
+    x, y, z = given
     if x is None:
         raise RequestError("A plot needs an axis: --x steps=10,20,30, or --matrix.")
-    return expand(request, x, *others)
+    return expand(request, x, y, z)
 
 
 def check_cells(grid: Grid, settings: Settings) -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from sfumato.engine.passes import SecondPass
-from sfumato.errors import RequestError, nearest
+from sfumato.engine.upscale import Upscale
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode, encode
-from sfumato.families.pixels import resize, to_image, to_pixels
-from sfumato.request import RESIZERS
+from sfumato.families.pixels import to_image, to_pixels
 from sfumato.runtime.finite import check_finite
 from sfumato.runtime.rng import BatchNoise
 
-#: A picture and a size in pixels to the picture in that size.
-Upscale = Callable[[Image.Image, tuple[int, int]], Image.Image]
 #: Latent upscalers to how torch calls it; the web UI's names.
 LATENT: Mapping[str, Mapping[str, object]] = {
     "Latent": {"mode": "bilinear", "antialias": False},
@@ -35,20 +30,6 @@ LATENT: Mapping[str, Mapping[str, object]] = {
 _DRAWS_APART = 2**32
 #: The draw that the second pass starts from; a solver's own draws count from 0.
 _START_DRAW = 2**31
-
-
-def upscaler(name: str) -> Upscale | None:
-    """What enlarges pixels under that name; None for latent upscalers.
-
-    Raises:
-        RequestError: there is none of that name.
-    """
-    if name in LATENT:
-        return None
-    if name not in RESIZERS:
-        known = (*LATENT, *RESIZERS)
-        raise RequestError(f"unknown upscaler {name!r}; {nearest(name, known) or 'known: ' + ', '.join(known)}")
-    return functools.partial(resize, name=name)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import torch
 from sfumato.engine import passes, source, varied
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
-from sfumato.engine.enlarge import upscaler
 from sfumato.engine.outpaint import extended
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import SEED_BITS, Job, expected_size, resolve
+from sfumato.engine.upscale import Upscalers
 from sfumato.errors import OutOfMemoryError, RequestError
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
@@ -108,6 +108,7 @@ class Studio:
         self._memory = check_wish(memory)
         self._folders = tuple(models_folders)
         self._vae, self._text_encoder, self._partial = vae, text_encoder, allow_partial
+        self._upscalers = Upscalers(self._folders, self.facts.kind)
         self._loaded: LoadedModel | None = None
         self._hashing = ThreadPoolExecutor(1, "hash")
         self._sizes: Sizes | None = None
@@ -142,7 +143,7 @@ class Studio:
         request, template = self._choose(request)
         request = extended(request)
         plain, wishes = self._take_wishes(request)
-        upscale = upscaler(passes.UPSCALER if request.hires is None else request.hires.upscaler)
+        upscale = self._upscalers.find(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         first = None  # what can't fit is refused before anything is loaded
         if self._loaded is None:
             first = self.plan(*expected_size(request), request.batch_size)

@@ -13,8 +13,9 @@ LORAS = ("loras", "lora", "lycoris")
 EMBEDDINGS = ("embeddings",)
 VAES = ("vae", "vae_approx")
 TEXT_ENCODERS = ("text_encoders", "text_encoder", "clip")
+UPSCALERS = ("upscalers", "upscale_models", "esrgan", "realesrgan")
 #: Folders whose files are no models.
-NO_MODELS = (*LORAS, *EMBEDDINGS, *VAES, *TEXT_ENCODERS, "upscalers")
+NO_MODELS = (*LORAS, *EMBEDDINGS, *VAES, *TEXT_ENCODERS, *UPSCALERS)
 #: What model files are called.
 ENDINGS = (".safetensors", ".ckpt", ".gguf")
 #: What files of single networks are called.
@@ -53,6 +54,11 @@ def list_embeddings(folders: Sequence[Path]) -> dict[str, Path]:
 def list_vaes(folders: Sequence[Path]) -> dict[str, Path]:
     """Names to the autoencoders of the models folders, large and tiny."""
     return _list(folders, VAES, PART_ENDINGS)
+
+
+def list_upscalers(folders: Sequence[Path]) -> dict[str, Path]:
+    """Names to the upscaling networks of the models folders."""
+    return _list(folders, UPSCALERS, (".safetensors", ".pth", ".pt"))
 
 
 def find_parts(names: str, kind: str, folders: Sequence[Path]) -> tuple[Path, ...]:

@@ -67,7 +67,7 @@ def place(
 ) -> Path:
     """The part of `save` that gives a file its name; ``data`` is what `describe` made. Raises what `save` does."""
     relative = names.fill(pattern, info, datetime.now() if now is None else now)
-    return _place(data, folder.joinpath(*relative.parts), FORMATS[format])
+    return place_at(data, folder.joinpath(*relative.parts), FORMATS[format])
 
 
 def same(data: bytes, folder: Path, format: str, since: float) -> list[Path]:
@@ -201,7 +201,7 @@ def _user_comment(data: bytes) -> str | None:
     return data.lstrip(b"\0").decode("utf-8", "replace").rstrip("\0") or None
 
 
-def _place(data: bytes, target: Path, extension: str) -> Path:
+def place_at(data: bytes, target: Path, extension: str) -> Path:
     """Puts ``data`` under the first free name; what it made on the way is gone again if it fails."""
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     temporary: Path | None = None

@@ -49,7 +49,7 @@ class StreamedLinear(StreamedLayer):
 
     def stock(self) -> nn.Module:
         """See :meth:`StreamedLayer.stock`."""
-        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        layer: Any = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         layer.bias = self.bias
         return layer
 
@@ -84,8 +84,10 @@ class StreamedConv2d(StreamedLayer):
 
     def stock(self) -> nn.Module:
         """See :meth:`StreamedLayer.stock`."""
-        sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
-        layer = nn.Conv2d(*sizes, self.groups, bias=False, device="meta")
+        shape: Any = (self.kernel_size, self.stride, self.padding, self.dilation)
+        layer: Any = nn.Conv2d(
+            self.in_channels, self.out_channels, *shape, groups=self.groups, bias=False, device="meta"
+        )
         layer.bias = self.bias
         return layer
 

@@ -36,7 +36,7 @@ def test_every_flag_has_its_place() -> None:
         (["--hires_scale", "nan"], "--hires_scale nan is out of range"),
         (["--hires_scale", "2", "--hires_strength", "0"], "--hires_strength 0.0 is out of range"),
         (["--hires_scale", "2", "--hires_steps", "-1"], "--hires_steps -1 is out of range"),
-        (["--hires_scale", "2", "--hires_upscaler", "Lanczo"], "--hires_upscaler 'Lanczo' is unknown"),
+        (["--hires_scale", "2", "--hires_upscaler", "Lanczo"], "unknown upscaler 'Lanczo'"),
         (["--hires_scale", "2", "--hires_sampler", "Eular"], "'Euler'"),
         (["--hires_scale", "2", "--hires_resolution", "64x64"], "give two sizes; give one"),
         (["--hires_resolution", "wide"], "--hires_resolution 'wide' is not a size"),

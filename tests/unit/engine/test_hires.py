@@ -18,8 +18,9 @@ from checkpoints import make_networks, write_ldm
 from sfumato import InitImage, Studio, Txt2ImgRequest
 from sfumato.engine.conditioning import Conditioning, Track
 from sfumato.engine.draw import GuidedNetwork, Sampler
-from sfumato.engine.enlarge import SecondNoise, enlarge, upscaler
+from sfumato.engine.enlarge import SecondNoise, enlarge
 from sfumato.engine.resolve import expected_size, resolve
+from sfumato.engine.upscale import Upscalers
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
 from sfumato.families.decode import decode
@@ -112,7 +113,7 @@ def test_both_passes_are_those_of_diffusers(studio, networks, monkeypatch, name)
         words, unwanted = (read(model.networks, ((text, 1.0),)) for text in ("a cat", "blurry"))
         tracks = [Track(1.0, ((9, one),)) for one in (words, unwanted)]
         network = GuidedNetwork(model.networks, Conditioning((tracks[0],), tracks[1]), scale)
-        ours = Sampler(job, model.networks, network, model.schedule, None, upscale=upscaler(name)).run()
+        ours = Sampler(job, model.networks, network, model.schedule, None, upscale=Upscalers(()).find(name)).run()
         our_image = to_image(decode(model.networks, ours)[0])
     given = {"prompt_embeds": words.context, "negative_prompt_embeds": unwanted.context, "guidance_scale": scale}
     first = _pipeline(StableDiffusionPipeline, networks)
@@ -139,7 +140,7 @@ def test_latent_upscalers_are_the_web_uis(studio):
     found = {}
     for name in LATENT_UPSCALERS:
         wished = replace(second, wish=replace(second.wish, upscaler=name))
-        found[name] = enlarge(studio.load().networks, latent, wished, upscaler(name))
+        found[name] = enlarge(studio.load().networks, latent, wished, Upscalers(()).find(name))
         mode, antialias = MODES[name]
         expected = F.interpolate(latent, (11, 11), mode=mode, antialias=antialias)
         torch.testing.assert_close(found[name], expected, rtol=0, atol=0)
@@ -152,7 +153,7 @@ def test_pixel_upscalers_are_those_of_pillow():
     for name in RESIZERS:
         expected = picture.resize((40, 30), getattr(Image.Resampling, name.upper()))
 
-        assert upscaler(name)(picture, (40, 30)) == expected
+        assert Upscalers(()).find(name)(picture, (40, 30)) == expected
 
 
 @pytest.mark.parametrize("step", [0, 2, 3])
