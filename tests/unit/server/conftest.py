@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sfumato.engine.resolve import expected_size
 from sfumato.gallery import files, infotext
 from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
@@ -60,14 +61,15 @@ class Painter:
     def _picture(self, job: Job, k: int) -> Picture:
         request = job.request
         chosen = names.resolve(request.sampler, request.scheduler)
+        width, height = expected_size(request)
         info = ImageInfo(
             prompt=request.prompt, negative_prompt=request.negative_prompt, seed=request.seed + k,
-            width=request.width, height=request.height, steps=request.steps, sampler=chosen.sampler_label,
+            width=width, height=height, steps=request.steps, sampler=chosen.sampler_label,
             scheduler=chosen.scheduler_label, cfg_scale=request.cfg_scale or 7.0, clip_skip=request.clip_skip,
             eta=request.eta, model=job.model or "", model_hash="0123456789", device="cpu", dtype="float32",
             seconds=Seconds(encode=0.5, sample=request.steps * 2.0, decode=0.5),
         )  # fmt: skip
-        image = Image.new("RGB", (request.width, request.height), (info.seed % 256, 0, 0))
+        image = Image.new("RGB", (width, height), (info.seed % 256, 0, 0))
         if job.save:
             return Picture(path=files.save(image, info, self._folder), info=info)
         path = self._queue.folder / "results" / f"{job.id}-{k}.png"

@@ -10,6 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sfumato.request import Txt2ImgRequest
+from sfumato.server.services import Services
+
 
 @pytest.fixture
 def api(client: TestClient) -> openai.OpenAI:
@@ -76,7 +79,61 @@ def test_unknown_models_and_what_is_not_there_yet(api: openai.OpenAI) -> None:
         api.images.generate(prompt="a cat", model="odd")
     with pytest.raises(openai.BadRequestError, match="Invalid encoded image"):
         api.images.edit(prompt="a cat", image=b"Example data")
-    out = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(out, "PNG")
-    with pytest.raises(openai.APIStatusError, match="not supported"):
-        api.images.edit(prompt="a cat", image=out.getvalue())
+
+
+def _file(alpha: int | None = None) -> bytes:
+    picture, out = Image.new("RGB" if alpha is None else "RGBA", (16, 8), "red"), io.BytesIO()
+    if alpha is not None:
+        picture.paste((0, 0, 0, alpha), (0, 0, 8, 8))
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def _watched(services: Services) -> list[Txt2ImgRequest]:
+    seen: list[Txt2ImgRequest] = []
+    submit = services.queue.submit
+    services.queue.submit = lambda request, **more: seen.append(request) or submit(request, **more)  # type: ignore[method-assign]
+    return seen
+
+
+def test_an_edit_draws_where_the_mask_lets_through(api: openai.OpenAI, services: Services) -> None:
+    seen = _watched(services)
+    answer = api.images.edit(prompt="a cat", image=_file(), mask=_file(0), n=2, extra_body={"seed": 5, "steps": 2})
+
+    assert answer.data is not None
+    assert [_open(each.b64_json).size for each in answer.data] == [(16, 8)] * 2
+    init = seen[0].init
+    assert init is not None
+    assert init.mask is not None
+    assert [init.mask.picture.getpixel((x, 0)) for x in (0, 15)] == [255, 0]
+    assert (init.denoising_strength, init.mask.fill, seen[0].width) == (1.0, "fill", None)
+
+
+def test_an_edit_without_a_mask_and_a_variation_start_from_the_picture(api: openai.OpenAI, services: Services) -> None:
+    seen = _watched(services)
+    api.images.edit(prompt="a cat", image=[_file()], size="auto", extra_body={"strength": 0.5})
+    api.images.edit(prompt="a cat", image=_file(0))
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        api.images.create_variation(image=_file(), size="256x256")
+
+    inits = [each.init for each in seen]
+    assert [each and each.denoising_strength for each in inits] == [0.5, 1.0, 0.6]
+    assert [each and each.mask is not None for each in inits] == [False, True, False]
+    assert [(each.prompt, each.width) for each in seen] == [("a cat", None), ("a cat", None), ("", 256)]
+
+
+def test_an_edit_streams_events_of_its_own(api: openai.OpenAI) -> None:
+    events = list(api.images.edit(prompt="a cat", image=_file(), stream=True))
+
+    assert [each.type for each in events] == ["image_edit.completed"]
+
+
+def test_a_form_that_cant_be_drawn_is_told(api: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="transparent nowhere"):
+        api.images.edit(prompt="a cat", image=_file(), mask=_file())
+    with pytest.raises(openai.BadRequestError, match="strength"):
+        api.images.edit(prompt="a cat", image=_file(), extra_body={"strength": 2})
+    with pytest.raises(openai.BadRequestError, match="prompt"):
+        api.images.edit(prompt="", image=_file())
+    with pytest.raises(openai.APIStatusError, match="Several pictures"):
+        api.images.edit(prompt="a cat", image=[_file(), _file()])

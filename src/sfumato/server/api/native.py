@@ -14,6 +14,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import sfumato
+from sfumato.engine.outpaint import extended
+from sfumato.engine.resolve import expected_size
 from sfumato.errors import JobStateError, UnknownJobError
 from sfumato.families.models_folder import size_of
 from sfumato.jobs.states import State
@@ -21,6 +23,8 @@ from sfumato.jobs.types import Event, Job
 from sfumato.request import MAX_SIDE, Hires, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server import work
+from sfumato.server.api.native_init import InitIn, to_init
+from sfumato.server.api.native_init import describe as describe_init
 from sfumato.server.forecast import forecast
 from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
@@ -73,6 +77,7 @@ class Txt2Img(BaseModel):
     tiling: bool = False
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
     hires: HiresFields | None = None
+    init: InitIn | None = None
 
 
 class NewJob(BaseModel):
@@ -102,23 +107,26 @@ def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
         RequestError: a name is unknown, or more is asked for than this server takes.
     """
     defaults, choice = services.defaults, services.choice.now
-    values = given.model_dump()
-    width, height = defaults.size
-    values["width"] = width if given.width is None else given.width
-    values["height"] = height if given.height is None else given.height
+    values = given.model_dump(exclude={"init"})
+    init = None if given.init is None else to_init(given.init, services)
+    if init is None:
+        width, height = defaults.size
+        values["width"] = width if given.width is None else given.width
+        values["height"] = height if given.height is None else given.height
     values["steps"] = defaults.steps if given.steps is None else given.steps
     skip = choice.clip_skip or defaults.clip_skip
     values["clip_skip"] = skip if given.clip_skip is None else given.clip_skip
     names.resolve(given.sampler, given.scheduler)
     hires = None if given.hires is None else Hires(**values["hires"])
-    request = Txt2ImgRequest(**{**values, "hires": hires})
-    services.limits.check(steps=request.steps, width=values["width"], height=values["height"], batch=request.batch_size)
+    request = extended(Txt2ImgRequest(**{**values, "hires": hires}, init=init))
+    width, height = expected_size(request)
+    services.limits.check(steps=request.steps, width=width, height=height, batch=request.batch_size)
     return check_hires(request, services)
 
 
 def describe(job: Job) -> dict[str, Any]:
     """A job as JSON."""
-    request = None if job.request is None else {k: v for k, v in vars(job.request).items() if _plain(v)}
+    request = None if job.request is None else describe_request(job.request)
     progress = job.progress
     return {
         "id": job.id,
@@ -137,6 +145,13 @@ def describe(job: Job) -> dict[str, Any]:
         ],
         "cause": None if job.cause is None else {"kind": job.cause.kind, "message": job.cause.message},
     }
+
+
+def describe_request(request: Txt2ImgRequest) -> dict[str, Any]:
+    """A request as JSON, without the pixels of its pictures."""
+    plain = {name: value for name, value in vars(request).items() if _plain(value)}
+    hires = None if request.hires is None else asdict(request.hires)
+    return {**plain, "hires": hires, "init": describe_init(request.init)}
 
 
 def _plain(value: object) -> bool:
@@ -328,7 +343,7 @@ def _fact_routes(router: APIRouter, services: Services) -> None:
         path = services.models().get(model)
         ahead = services.queue.counts()
         return {
-            "request": asdict(wanted),
+            "request": describe_request(wanted),
             "model": model,
             "model_bytes": None if path is None else size_of(path),
             "sampler": chosen.sampler_label,

@@ -7,20 +7,20 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, Field
-from starlette.datastructures import UploadFile
 
 from sfumato.errors import RequestError, SfumatoError
 from sfumato.jobs.states import State
 from sfumato.request import Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server import images, work
-from sfumato.server.api import openai_files
+from sfumato.server.api import openai_edits, openai_files
+from sfumato.server.api.openai_edits import Edit, Variation
+from sfumato.server.api.openai_schema import Generation
 from sfumato.server.failures import DrawingError, NotSupportedError, StoppedError, shape
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
@@ -30,32 +30,8 @@ _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 #: Model names of the service that clients have built in; here they mean the model of the settings.
 ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5")
 _SEED_BITS = 32
-
-
-class Generation(BaseModel):
-    """``POST /v1/images/generations``, and as extras what Stable Diffusion has."""
-
-    prompt: Annotated[str, Field(min_length=1, max_length=32_000)]
-    model: str | None = None
-    n: Annotated[int, Field(ge=1, le=10)] | None = 1
-    size: str | None = "auto"
-    response_format: Literal["url", "b64_json"] | None = "b64_json"
-    output_format: Literal["png", "jpeg", "webp"] | None = "png"
-    output_compression: Annotated[int, Field(ge=0, le=100)] | None = 100
-    quality: str | None = None
-    background: str | None = None
-    moderation: str | None = None
-    style: str | None = None
-    user: str | None = None
-    stream: bool | None = False
-    partial_images: Annotated[int, Field(ge=0, le=3)] | None = 0
-    negative_prompt: Annotated[str, Field(max_length=100_000)] = ""
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    sampler: str | None = None
-    scheduler: str | None = None
-    cfg_scale: Annotated[float, Field(ge=0, le=100)] | None = None
-    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+#: A request of a model to the pictures, or to the events of a stream.
+Answer = Callable[[Generation, str, Txt2ImgRequest, Request], Awaitable[dict[str, Any] | StreamingResponse]]
 
 
 def routes(services: Services, tasks: Tasks) -> APIRouter:
@@ -63,10 +39,9 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["openai"], route_class=Route)
     keeper = openai_files.Keeper()
 
-    @router.post("/images/generations", response_model=None)
-    async def generations(given: Generation, request: Request) -> dict[str, Any] | StreamingResponse:
-        """Words to pictures."""
-        model, wanted = to_request(given, services)
+    async def answer(
+        given: Generation, model: str, wanted: Txt2ImgRequest, request: Request
+    ) -> dict[str, Any] | StreamingResponse:
         if given.stream:
             return StreamingResponse(_stream(given, wanted, model, services, request), media_type="text/event-stream")
         drawn = await tasks.run(
@@ -75,36 +50,37 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         data = [await asyncio.to_thread(_item, given, each, keeper, request) for each in drawn]
         return {"created": int(time.time()), "data": data}
 
+    @router.post("/images/generations", response_model=None)
+    async def generations(given: Generation, request: Request) -> dict[str, Any] | StreamingResponse:
+        """Words to pictures."""
+        model, wanted = to_request(given, services)
+        return await answer(given, model, wanted, request)
+
     @router.get("/images/files/{name}", response_class=FileResponse, include_in_schema=False)
     def file(name: str) -> Any:
         return keeper.send(name)
 
-    _edit_routes(router, services)
+    _edit_routes(router, services, answer)
     _model_routes(router, services)
     return router
 
 
-def _edit_routes(router: APIRouter, services: Services) -> None:
-    async def pictures(request: Request) -> list[Any]:
-        async with request.form(max_files=16, max_fields=64) as form:
-            uploads = [part for key, part in form.multi_items() if key in ("image", "image[]", "mask")]
-            files = [await part.read() for part in uploads if isinstance(part, UploadFile)]
-        if not files:
-            raise RequestError("image: a picture file is needed.")
-        most = services.limits.picture_pixels
-        return [await asyncio.to_thread(images.from_bytes, data, most) for data in files]
+def _edit_routes(router: APIRouter, services: Services, answer: Answer) -> None:
+    async def from_form(request: Request, kind: type[Edit]) -> dict[str, Any] | StreamingResponse:
+        sent = await openai_edits.read(request, services, kind)
+        model, wanted = to_request(sent.given, services)
+        wanted = await asyncio.to_thread(openai_edits.with_init, wanted, sent, services)
+        return await answer(sent.given, model, wanted, request)
 
-    @router.post("/images/edits")
-    async def edits(request: Request) -> dict[str, Any]:
-        """A picture and words to pictures: not there yet; the pictures are checked all the same."""
-        await pictures(request)
-        raise NotSupportedError("Edits are not supported by this server yet.")
+    @router.post("/images/edits", response_model=None, openapi_extra=openai_edits.schema(Edit))
+    async def edits(request: Request) -> dict[str, Any] | StreamingResponse:
+        """A picture and words to pictures; with a mask, only where that lets through."""
+        return await from_form(request, Edit)
 
-    @router.post("/images/variations")
-    async def variations(request: Request) -> dict[str, Any]:
-        """A picture to others like it: not there yet; the picture is checked all the same."""
-        await pictures(request)
-        raise NotSupportedError("Variations are not supported by this server yet.")
+    @router.post("/images/variations", response_model=None, openapi_extra=openai_edits.schema(Variation))
+    async def variations(request: Request) -> dict[str, Any] | StreamingResponse:
+        """A picture to others like it."""
+        return await from_form(request, Variation)
 
 
 def _model_routes(router: APIRouter, services: Services) -> None:
@@ -204,7 +180,7 @@ async def _stream(
 
 
 def _event(given: Generation, kind: str, data: bytes, **more: object) -> str:
-    name = f"image_generation.{kind}"
+    name = f"{given.event}.{kind}"
     content = {
         "type": name, "b64_json": images.to_base64(data), "created_at": int(time.time()),
         "size": given.size or "auto", "quality": given.quality or "auto", "background": "opaque",
