@@ -9,13 +9,14 @@ from fastapi import APIRouter
 
 from sfumato.server.privacy import sockets
 from sfumato.server.services import Services
+from sfumato.server.strict import Route
 from sfumato.weights.digest import known_hash
 from sfumato.weights.survey import survey
 
 
 def routes(services: Services) -> APIRouter:
     """All of it."""
-    router = APIRouter(prefix="/api/v1", tags=["facts"])
+    router = APIRouter(prefix="/api/v1", tags=["facts"], route_class=Route)
 
     @router.get("/models/{name:path}")
     def inspect(name: str) -> dict[str, Any]:

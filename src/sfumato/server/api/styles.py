@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from sfumato.server.strict import Route
 from sfumato.server.styles import Style, Styles
 
 Words = Annotated[str, Field(max_length=100_000)]
@@ -23,7 +24,7 @@ class NewStyle(BaseModel):
 
 def routes(styles: Styles) -> APIRouter:
     """All of it."""
-    router = APIRouter(prefix="/api/v1/styles", tags=["styles"])
+    router = APIRouter(prefix="/api/v1/styles", tags=["styles"], route_class=Route)
 
     @router.get("")
     def list_styles() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sfumato.server.api.native import send_file
 from sfumato.server.services import Services
+from sfumato.server.strict import Route
 from sfumato.server.trainings import Trainings, Wanted
 
 Text = Annotated[str, Field(max_length=1000)]
@@ -52,7 +53,7 @@ def wanted(services: Services, new: NewTraining) -> Wanted:
 
 def routes(services: Services, trainings: Trainings) -> APIRouter:
     """All of it."""
-    router = APIRouter(prefix="/api/v1/trainings", tags=["trainings"])
+    router = APIRouter(prefix="/api/v1/trainings", tags=["trainings"], route_class=Route)
     _read_routes(router, trainings)
     _change_routes(router, services, trainings)
     return router
