@@ -15,7 +15,17 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 #: Modules that talk, and functions of others that download.
-MODULES = {"socket", "ssl", "urllib.request", "http", "ftplib", "requests", "httpx", "aiohttp", "huggingface_hub"}
+MODULES = {
+    "socket",
+    "ssl",
+    "urllib.request",
+    "http.client",
+    "ftplib",
+    "requests",
+    "httpx",
+    "aiohttp",
+    "huggingface_hub",
+}
 #: The studio is listened to at a socket; it calls nobody.
 LISTENS = "cli/webui.py"
 CALLS = {"from_pretrained", "from_single_file", "hf_hub_download", "snapshot_download", "load_state_dict_from_url"}

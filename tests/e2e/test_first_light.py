@@ -58,9 +58,8 @@ def test_info_gives_flags_that_make_the_same_picture(argv: Argv, capsys: pytest.
     assert main(["info", "--json", str(first["path"])]) == 0
     request = json.loads(capsys.readouterr().out)["request"]
 
-    flags = [
-        f"--{key}={value}" for key, value in request.items() if value is not None and key not in {"width", "height"}
-    ]
+    given = {key: value for key, value in request.items() if value is not None and value is not False}
+    flags = [f"--{key}={value}" for key, value in given.items() if key not in {"width", "height"}]
     (second,) = _run_json(argv(*flags), capsys)
 
     assert Path(str(second["path"])).read_bytes() == Path(str(first["path"])).read_bytes()

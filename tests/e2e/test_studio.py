@@ -40,7 +40,7 @@ def test_words_become_a_picture_and_nothing_leaves_the_computer(tmp_path: Path, 
         page.goto(f"{address}/queue")
         expect(page.get_by_text("a red (apple:1.3) <img")).to_be_visible()
         page.goto(f"{address}/models")
-        expect(page.get_by_role("cell", name="stable-universe")).to_be_visible()
+        expect(page.get_by_role("button", name="Inspect: stable-universe")).to_be_visible()
         page.goto(f"{address}/settings")
         expect(page.get_by_role("cell", name="model.steps")).to_be_visible()
 

@@ -95,9 +95,7 @@ def test_a_file_without_text_encoders_is_told_what_it_lacks(tmp_path):
     path = write_file(tmp_path / "m.safetensors", make_sd3())
     save_file({n: t for n, t in load_file(path).items() if not n.startswith("text")}, path)
 
-    with pytest.raises(
-        CheckpointError, match=r"text encoders .* belong in the file\); nearest: sd3, of whose 8 marks 2"
-    ):
+    with pytest.raises(CheckpointError, match=r"give --text_encoder FILE,FILE .*; nearest: sd3, of whose 8 marks 2"):
         _load(path)
 
 

@@ -12,11 +12,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from checkpoints import make_networks, write_ldm
 
-from sfumato.engine import passes
 from sfumato.engine.studio import Studio
 from sfumato.errors import RequestError
 from sfumato.jobs import checkpoint
-from sfumato.request import ResumePoint, StepEvent, Txt2ImgRequest
+from sfumato.request import Hires, ResumePoint, StepEvent, Txt2ImgRequest
 from sfumato.sampling.solvers import SOLVERS
 
 FACTS = {"model": "abc", "device": "cpu"}
@@ -62,12 +61,8 @@ def test_every_sampler_goes_on_with_the_same_bits_from_its_steps(sampler: str, s
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m_sde", "unipc"])
-def test_a_picture_of_two_passes_goes_on_in_either(
-    sampler: str, studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(passes, "FAR_ABOVE", 0.5)
-    monkeypatch.setattr(passes, "first_size", lambda width, height, spec: (8, 8))
-    request = replace(REQUEST, sampler=sampler)
+def test_a_picture_of_two_passes_goes_on_in_either(sampler: str, studio: Studio) -> None:
+    request = replace(REQUEST, sampler=sampler, hires=Hires(scale=2.0, denoising_strength=0.6))
     pictures, points, steps = _run(studio, request)
     assert len(points) == steps[-1][1] > request.steps
 
