@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import new_thing
+from browsing import MARKS, browser, page, served
+from playwright.sync_api import Page, expect
+
+pytestmark = MARKS
+__all__ = ["browser", "page"]  # fixtures
 PAGES = ("", "edit", "explore", "gallery", "queue", "train", "models", "settings")
 #: The name of a LoRA and of a picture for training.
 MARKUP = "<img src=x onerror=document.title='broken'>"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium, which .ci/run installs"),
-]
-sys.path.insert(0, str(ROOT / "tests"))
-import new_thing  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     """The server's, in a folder with a LoRA."""
-    flags = ("--port", "0", "--threads", "1", "--outdir", str(folder / "outputs"))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_CACHE_HOME": str(folder / "cache")}
-    command = [sys.executable, str(ROOT / "webui.py"), *flags]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = re.search(r"http://localhost:\d+", process.stdout.readline())
-        assert found
-        yield found[0]
-        process.send_signal(signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        yield page
+    with served(folder) as (address, _):
+        yield address
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

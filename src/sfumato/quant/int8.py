@@ -51,17 +51,12 @@ def pack_network(network: nn.Module, dtype: torch.dtype) -> None:
         if blocks is None:
             continue
         if isinstance(layer, StreamedLayer):
-            _put(network, name, layer.stock())
+            network.set_submodule(name, layer.stock())
         if not place(network, f"{name}.weight", blocks, dtype):
-            _put(network, name, layer)
+            network.set_submodule(name, layer)
 
 
 def _weight_of(layer: Any) -> Tensor | None:
     if isinstance(layer, StreamedLayer) or type(layer) in (nn.Linear, nn.Conv2d, nn.Embedding):
         return layer.weight
     return None
-
-
-def _put(network: nn.Module, name: str, layer: nn.Module) -> None:
-    above, _, last = name.rpartition(".")
-    setattr(network.get_submodule(above), last, layer)

@@ -115,13 +115,12 @@ def place(network: nn.Module, name: str, blocks: Blocks, dtype: torch.dtype) -> 
         no less memory packed.
     """
     path, _, leaf = name.rpartition(".")
-    above, _, last = path.rpartition(".")
     layer: Any = network.get_submodule(path)
     if leaf != "weight" or not path or blocks.data.nbytes >= blocks.numbers * dtype.itemsize:
         return False
     new = _layer_for(layer, blocks, dtype)
     if new is not None:
-        setattr(network.get_submodule(above), last, new.train(layer.training))
+        network.set_submodule(path, new.train(layer.training))
     return new is not None
 
 

@@ -104,7 +104,6 @@ def place(network: nn.Module, name: str, remote: Remote) -> bool:
         False, and nothing is changed, where the weight is none of a linear layer or a plain convolution.
     """
     path, _, leaf = name.rpartition(".")
-    above, _, last = path.rpartition(".")
     layer: Any = network.get_submodule(path)
     if leaf != "weight" or not path:
         return False
@@ -114,5 +113,5 @@ def place(network: nn.Module, name: str, remote: Remote) -> bool:
         new = StreamedConv2d(remote, layer)
     else:
         return False
-    setattr(network.get_submodule(above), last, new.train(layer.training))
+    network.set_submodule(path, new.train(layer.training))
     return True

@@ -16,9 +16,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import psutil
+from pydantic import ConfigDict, Field
 
 from sfumato.errors import JobStateError, RequestError
 from sfumato.runtime.atomic import write_whole
@@ -37,16 +38,22 @@ _GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 _NAME = re.compile(r"[\w][\w .-]{0,99}")
 
 
+Words = Annotated[str, Field(max_length=1000)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What a run is asked to do; each field is the flag of ``train`` of its name, and None or False leaves it out.
 
     ``upload`` names a folder of pictures that were sent, instead of ``data_dir``; ``model`` is a known model's name.
+    Clients send it as it is.
     """
 
-    name: str
-    data_dir: str | None = None
-    upload: str | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=100)]
+    data_dir: Annotated[str, Field(max_length=4000)] | None = None
+    upload: Annotated[str, Field(max_length=100)] | None = None
     model: str | None = None
     method: str = "lora"
     rank: int = 16
@@ -55,11 +62,11 @@ class Wanted:
     learning_rate: float = 1e-4
     batch_size: int = 1
     resolution: int | None = None
-    instance_prompt: str | None = None
-    class_prompt: str | None = None
+    instance_prompt: Words | None = None
+    class_prompt: Words | None = None
     class_pictures: int | None = None
-    token: str | None = None
-    init_word: str | None = None
+    token: Words | None = None
+    init_word: Words | None = None
     flip: bool = False
     gradient_checkpointing: bool = False
     save_every: int = 250

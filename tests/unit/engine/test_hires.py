@@ -1,8 +1,6 @@
 """The second pass: against diffusers' own pipelines, its sizes and steps, and what can't be drawn."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img as theirs
 import numpy as np
@@ -12,10 +10,7 @@ import torch.nn.functional as F
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from checkpoints import make_networks, write_ldm
-
-from sfumato import InitImage, Studio, Txt2ImgRequest
+from sfumato import InitImage, Txt2ImgRequest
 from sfumato.engine.conditioning import Conditioning, Track
 from sfumato.engine.draw import GuidedNetwork, Sampler
 from sfumato.engine.enlarge import SecondNoise, enlarge
@@ -46,17 +41,6 @@ MODES = {
     "Latent (nearest)": ("nearest", False),
     "Latent (nearest-exact)": ("nearest-exact", False),
 }
-
-
-@pytest.fixture(scope="module")
-def networks():
-    return make_networks(seed=1)
-
-
-@pytest.fixture(scope="module")
-def studio(networks, tmp_path_factory):
-    path = write_ldm(tmp_path_factory.mktemp("m") / "tiny.safetensors", *networks)
-    return Studio(path, device="cpu", precision="full")
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Drawing from a picture: against diffusers' own pipeline, by formula, and what can't be drawn."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img as theirs
 import numpy as np
@@ -11,10 +9,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from checkpoints import make_networks, write_ldm
-
-from sfumato import InitImage, Studio, Txt2ImgRequest
+from sfumato import InitImage, Txt2ImgRequest
 from sfumato.engine import source
 from sfumato.engine.conditioning import Conditioning, Track
 from sfumato.engine.draw import GuidedNetwork, Sampler
@@ -42,17 +37,6 @@ REQUEST = Txt2ImgRequest(
     sampler="Euler a",
     init=InitImage(picture=_gradient(48, 64)),
 )
-
-
-@pytest.fixture(scope="module")
-def networks():
-    return make_networks(seed=1)
-
-
-@pytest.fixture(scope="module")
-def studio(networks, tmp_path_factory):
-    path = write_ldm(tmp_path_factory.mktemp("m") / "tiny.safetensors", *networks)
-    return Studio(path, device="cpu", precision="full")
 
 
 def _pixels(image):

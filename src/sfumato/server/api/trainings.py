@@ -7,48 +7,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from sfumato.server.api.native import send_file
 from sfumato.server.services import Services
 from sfumato.server.strict import Route
 from sfumato.server.trainings import Trainings, Wanted
 
-Text = Annotated[str, Field(max_length=1000)]
 
-
-class NewTraining(BaseModel):
-    """What to train; the fields are the flags of ``train``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(max_length=100)]
-    data_dir: Annotated[str, Field(max_length=4000)] | None = None
-    upload: Annotated[str, Field(max_length=100)] | None = None
-    model: str | None = None
-    method: str = "lora"
-    rank: int = 16
-    epochs: int = 100
-    max_steps: int | None = None
-    learning_rate: float = 1e-4
-    batch_size: int = 1
-    resolution: int | None = None
-    instance_prompt: Text | None = None
-    class_prompt: Text | None = None
-    class_pictures: int | None = None
-    token: Text | None = None
-    init_word: Text | None = None
-    flip: bool = False
-    gradient_checkpointing: bool = False
-    save_every: int = 250
-    sample_every: int = 250
-    seed: int = 0
-
-
-def wanted(services: Services, new: NewTraining) -> Wanted:
+def known(services: Services, new: Wanted) -> Wanted:
     """With the model's name looked up. Raises CheckpointError if there is no such model."""
-    made = Wanted(**new.model_dump())
-    return made if made.model is None else replace(made, model=services.find_model(made.model))
+    return new if new.model is None else replace(new, model=services.find_model(new.model))
 
 
 def routes(services: Services, trainings: Trainings) -> APIRouter:
@@ -83,14 +51,14 @@ def _read_routes(router: APIRouter, trainings: Trainings) -> None:
 
 def _change_routes(router: APIRouter, services: Services, trainings: Trainings) -> None:
     @router.post("", status_code=201)
-    def start(new: NewTraining) -> dict[str, Any]:
+    def start(new: Wanted) -> dict[str, Any]:
         """Begin a run; 409 while another one is under way."""
-        return asdict(trainings.start(wanted(services, new)))
+        return asdict(trainings.start(known(services, new)))
 
     @router.post("/plan")
-    def plan(new: NewTraining) -> dict[str, Any]:
+    def plan(new: Wanted) -> dict[str, Any]:
         """What is in the folder, and what the run would take. Takes as long as loading the model."""
-        return trainings.plan(wanted(services, new))
+        return trainings.plan(known(services, new))
 
     @router.post("/uploads/{name}")
     def upload(name: str, files: Annotated[list[UploadFile], File()]) -> dict[str, Any]:
