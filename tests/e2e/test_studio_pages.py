@@ -70,7 +70,10 @@ def test_prompts_take_loras_and_styles(address: str, page: Page, folder: Path) -
     page.get_by_role("button", name="LoRAs, embeddings, styles").click()
     page.get_by_role("group", name="LoRAs", exact=True).get_by_text(MARKUP).click()
     expect(prompt).to_have_value(f"a cat <lora:{MARKUP}:1>")
+    tokens = page.get_by_text(re.compile(r"of \d+ tokens")).first
+    counted = tokens.inner_text()
     prompt.fill("{prompt}, oil on canvas")
+    expect(tokens).not_to_have_text(counted)
     page.get_by_label("Name of a style").fill(MARKUP)
     page.get_by_role("button", name="Keep these prompts as a style").click()
     expect(page.get_by_role("group", name="Styles", exact=True)).to_contain_text(MARKUP)
