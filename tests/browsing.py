@@ -60,7 +60,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def fill(page: Page, prompt: str, steps: int, side: int = 64) -> None:
     page.get_by_label("Prompt", exact=True).fill(prompt)
-    page.get_by_label("Steps").fill(str(steps))
+    page.get_by_label("Steps", exact=True).fill(str(steps))
     for name in ("Width", "Height"):
         page.get_by_label(name, exact=True).fill(str(side))
         page.get_by_label(name, exact=True).blur()

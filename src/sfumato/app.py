@@ -19,6 +19,7 @@ from sfumato.jobs.queue import JobQueue
 from sfumato.request import ImageInfo
 from sfumato.runtime.plan import Ask, Outlook, outlook
 from sfumato.server.limits import Limits
+from sfumato.server.quantizations import Quantizations
 from sfumato.server.services import Defaults, Services
 from sfumato.server.styles import Styles
 from sfumato.server.trainings import Trainings
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from sfumato.engine.studio import Studio
+    from sfumato.weights.packed_folder import Folder
 
 #: Tokens of a prompt that one pass of the text encoder reads; longer prompts take several.
 ROOM = 75
@@ -120,10 +122,12 @@ def open_services(
         train_dirs: folders that training may read pictures from; None for any.
     """
     from sfumato.families import models_folder
+    from sfumato.prompt import dynamic
 
     settings = loaded.settings
     folders, model = [Path(settings.models_dir)], settings.model
-    with contextlib.closing(Gallery(Path(settings.output.dir))) as gallery:
+    quantizations = Quantizations(folder=folders[0].absolute(), environment=_environment(loaded))
+    with contextlib.closing(Gallery(Path(settings.output.dir))) as gallery, contextlib.closing(quantizations):
         threading.Thread(target=gallery.scan, name="gallery", daemon=True).start()
         yield Services(
             queue=jobs.queue,
@@ -141,27 +145,36 @@ def open_services(
             loras=lambda: models_folder.list_loras(folders),
             embeddings=lambda: models_folder.list_embeddings(folders),
             vaes=lambda: models_folder.list_vaes(folders),
+            upscalers=lambda: models_folder.list_upscalers(folders),
+            wildcards=lambda: dynamic.list_wildcards(dynamic.folders(folders)),
             settings=loaded.rows(),
             pids=lambda: [each.pid for each in jobs.crew.workers() if each.pid is not None],
             limits=limits,
             styles=Styles(Path(settings.models_dir) / "styles.csv"),
             trainings=_trainings(loaded, train_dirs),
+            quantizations=quantizations,
         )
 
 
-#: Settings that a training run needs as the server has them.
-_FOR_TRAINING = ("model.type", "models_dir", "output.dir", "device", "threads")
+#: Settings that training and quantizing need as the server has them.
+_FOR_PROCESSES = ("model.type", "models_dir", "output.dir", "device", "threads")
 
 
 def _trainings(loaded: Loaded, train_dirs: Sequence[Path] | None) -> Trainings:
-    rows, settings = loaded.rows(), loaded.settings
-    given = {key: "null" if rows[key][0] is None else str(rows[key][0]) for key in _FOR_TRAINING}
+    settings = loaded.settings
     return Trainings(
         folder=Path(settings.output.dir).absolute() / "training",
         uploads=Path(settings.jobs.dir).absolute() / "uploads",
         allowed=train_dirs,
-        environment={f"SFUMATO_{key.upper().replace('.', '__')}": value for key, value in given.items()},
+        environment=_environment(loaded),
     )
+
+
+def _environment(loaded: Loaded) -> dict[str, str]:
+    """What a process needs to find the same models and files as the server."""
+    rows = loaded.rows()
+    given = {key: "null" if rows[key][0] is None else str(rows[key][0]) for key in _FOR_PROCESSES}
+    return {f"SFUMATO_{key.upper().replace('.', '__')}": value for key, value in given.items()}
 
 
 def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask) -> Outlook:
@@ -205,16 +218,29 @@ def _workers(
     return lambda index: ProcessWorker(given, visible_device(index)), settings.jobs.workers
 
 
+def _open_folder(model: Path) -> Folder | None:
+    """The diffusers folder at a path or in the file there, if it is one; torch is imported for such a file alone."""
+    from sfumato.weights.header import FOLDER_FILE
+    from sfumato.weights.survey import any_header
+
+    if model.is_dir():
+        return model
+    if f"{FOLDER_FILE}model_index.json" not in any_header(model).metadata:
+        return None
+    from sfumato.weights.packed_folder import as_folder
+
+    return as_folder(model)
+
+
 def open_desk(settings: Settings, services: Services, url: str) -> Desk:
     """What the pages show and call; ``url`` is where they are."""
     from sfumato.families import models_folder, tokens
-    from sfumato.weights.packed_folder import as_folder
 
     folder = Path(settings.models_dir)
 
     @functools.cache
     def tokenizer() -> tokens.ClipTokenizer:
-        home = as_folder(models_folder.find(settings.model.type, [folder]))
+        home = _open_folder(models_folder.find(settings.model.type, [folder]))
         return tokens.from_folder(home / "tokenizer") if home is not None else tokens.clip()
 
     def count_tokens(text: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 1000
 MAX_SIDE = 16384
+MAX_PIXELS = 4096 * 4096
 
 
 #: How a picture is brought to the wished size, as ``InitImage.resize_mode``.
@@ -148,6 +149,18 @@ def nth_batch(request: Txt2ImgRequest, number: int) -> Txt2ImgRequest:
     name = "subseed" if request.subseed_strength else "seed"
     first = getattr(request, name)
     return request if first is None else replace(request, **{name: first + number * request.batch_size})
+
+
+def expected_size(request: Txt2ImgRequest, unsaid: tuple[int, int] = (512, 512)) -> tuple[int, int]:
+    """Width and height in pixels before a model says what it draws; ``unsaid`` where neither size nor picture is given.
+
+    >>> expected_size(Txt2ImgRequest(prompt="a cat", width=64))
+    (64, 512)
+    """
+    width, height = unsaid if request.init is None else request.init.picture.size
+    width = width if request.width is None else request.width
+    height = height if request.height is None else request.height
+    return (width, height) if request.hires is None else request.hires.size_of(width, height)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,7 +16,10 @@ MODULES = sorted(
     for path in (SOURCE / "sfumato").rglob("*.py")
     if path.stem != "__main__"
 )
-LIGHT = ("sfumato.request", "sfumato.errors", "sfumato.prompt", "sfumato.config", "sfumato.gallery", "sfumato.cli")
+LIGHT = (
+    "sfumato.request", "sfumato.errors", "sfumato.prompt", "sfumato.config", "sfumato.gallery", "sfumato.imaging",
+    "sfumato.server", "sfumato.app", "sfumato.cli",
+)  # fmt: skip
 
 #: Imports the modules that are named on standard input, and prints which of them did what they should not.
 PROGRAM = """

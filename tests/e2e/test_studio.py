@@ -32,7 +32,7 @@ def test_words_become_a_picture_and_nothing_leaves_the_computer(tmp_path: Path, 
         page.goto(f"{address}/gallery")
         page.get_by_label("Search words").fill("apple")
         expect(page.get_by_text("Pictures: 1")).to_be_visible()
-        page.locator(".grid .thumb").click()
+        page.locator(".album .thumb").click()
         expect(page.locator(".facts")).to_contain_text("a red (apple:1.3) <img")
         page.get_by_role("button", name="Make a favourite").click()
         assert len(list((tmp_path / "outputs").rglob("*.png"))) == 1

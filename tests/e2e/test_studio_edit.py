@@ -171,6 +171,30 @@ def test_only_the_painted_part_is_drawn_anew(studio: tuple[str, Path], page: Pag
     assert after.getpixel((32, 32)) != noise.getpixel((32, 32))
 
 
+def test_the_frame_and_what_is_painted_are_drawn_at_once(studio: tuple[str, Path], page: Page, tmp_path: Path) -> None:
+    address, _ = studio
+    noise = Image.effect_noise((64, 64), 90).convert("RGB")
+    noise.save(tmp_path / "noise.png")
+    canvas = _open(page, address, tmp_path / "noise.png")
+    _paint(page, canvas)
+    edge = page.get_by_role("slider", name="Extend to the right")
+    edge.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(edge).to_have_attribute("aria-valuenow", "64")
+    fill(page, "a red apple", 2, side=64)
+    page.get_by_label("Width", exact=True).fill("128")
+    page.get_by_text("The painted part").click()
+    page.get_by_label("Soft edge").fill("0")
+    page.get_by_label("Soft edge").blur()
+    generate(page)
+    expect(page.locator(".compare img.after")).to_have_js_property("naturalWidth", 128, timeout=120_000)
+    after = _pixels(page, address)
+    assert after.crop((0, 0, 40, 16)).tobytes() == noise.crop((0, 0, 40, 16)).tobytes()
+    assert after.getpixel((32, 32)) != noise.getpixel((32, 32))
+    assert len(set(after.crop((80, 0, 128, 8)).getcolors(384) or [])) > 1
+
+
 def test_the_frame_is_extended_with_keys_pointer_and_numbers(
     studio: tuple[str, Path], page: Page, picture: Path
 ) -> None:
@@ -186,9 +210,10 @@ def test_the_frame_is_extended_with_keys_pointer_and_numbers(
     page.get_by_role("spinbutton", name="Extend downwards").fill("64")
     expect(page.get_by_role("slider", name="Extend downwards")).to_have_attribute("aria-valuenow", "64")
     expect(page.get_by_label("Height", exact=True)).to_have_value("128")
-    box = page.get_by_role("slider", name="Extend upwards").bounding_box()
+    top = page.get_by_role("slider", name="Extend upwards")
+    top.hover()  # waits until the picture lies still
+    box = top.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 60, steps=4)
     page.mouse.up()

@@ -58,4 +58,4 @@ def test_two_fields_make_a_sheet_of_four(tmp_path: Path, page: Page) -> None:
         expect(page.locator(".facts")).to_contain_text("CFG scale: 1")
         assert page.title() == "Explore · Sfumato"
         page.get_by_role("button", name="Use these settings").click()
-        expect(page.get_by_label("Steps")).to_have_value("2")
+        expect(page.get_by_label("Steps", exact=True)).to_have_value("2")

@@ -14,6 +14,8 @@ import new_thing
 from browsing import MARKS, browser, page, served
 from playwright.sync_api import Page, expect
 
+from sfumato.training import status
+
 pytestmark = MARKS
 __all__ = ["browser", "page"]  # fixtures
 PAGES = ("", "edit", "explore", "gallery", "queue", "train", "models", "settings")
@@ -104,3 +106,22 @@ def test_a_training_is_started_stopped_and_found_again(address: str, page: Page,
     page.goto("about:blank")
     page.goto(f"{address}/train")
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
+
+
+def test_a_training_is_planned_and_its_result_is_tried(address: str, page: Page, folder: Path) -> None:
+    done = status.Status(
+        state="done", steps=4, output="zorb.safetensors", flags=("--method=lora", "--instance_prompt=a photo of zorb")
+    )
+    (folder / "outputs" / "training" / "zorb").mkdir(parents=True)
+    status.write(folder / "outputs" / "training" / "zorb", done)
+    page.goto(f"{address}/train")
+    page.get_by_label("Folder of pictures").fill(str(folder / "zorbs"))
+    page.get_by_label("Pictures to remember", exact=True).fill("0")
+    page.get_by_label("Pictures to remember", exact=True).blur()
+    page.get_by_role("button", name="See what it will take").click()
+    found = page.get_by_role("table")
+    expect(found).to_contain_text("64×64", timeout=180_000)
+    expect(found).to_contain_text(re.compile(r"Memory\s*[\d.]+ GB of [\d.]+ GB free"))
+    expect(page.get_by_text("Done: zorb.safetensors")).to_be_visible()
+    page.get_by_role("button", name="Try it").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a photo of zorb <lora:zorb:0.8>")

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 from sfumato.cli.prompts import SEED_LIMIT
 from sfumato.errors import RequestError, nearest
-from sfumato.request import MAX_SIDE, MAX_STEPS, Txt2ImgRequest
+from sfumato.request import MAX_PIXELS, MAX_SIDE, MAX_STEPS, Txt2ImgRequest
 
 #: Beyond this no network of today gives a picture, and few machines have the memory.
-MAX_PIXELS = 4096 * 4096
 MAX_BATCH = 64
 MAX_CFG_SCALE = 100
 MAX_CLIP_SKIP = 12

@@ -156,6 +156,7 @@ def quantize(
     force: flags.Force = False,
     verify: flags.Verify = 0,
     config: flags.Config = None,
+    json: flags.Json = False,
 ) -> None:
     """Write a model in fewer bits, as a GGUF file that other programs read too."""
     given = {**locals(), "rules": rules or []}

@@ -37,7 +37,7 @@ def run(
         extend=None if part is None or part.extend is None else _read_extend(part.extend),
     )
     if init.extend is not None:
-        from sfumato.engine.outpaint import extended
+        from sfumato.imaging.outpaint import extended
 
         init = extended(Txt2ImgRequest(prompt="", init=init)).init
     txt2img.run(flags, open_studio, init)
@@ -52,9 +52,9 @@ def _read_extend(text: str) -> tuple[int, int, int, int]:
 
 
 def _read_mask(part: MaskFlags) -> Mask | None:
-    if (part.mask is None) == (part.extend is None):
-        raise RequestError("--mask FILE, a picture that is white where to draw, or --extend is needed; give one.")
     if part.mask is None:
+        if part.extend is None:
+            raise RequestError("--mask FILE, a picture that is white where to draw, or --extend is needed.")
         return None
     checks.check_name("--fill", part.fill, MASK_FILLS)
     mask = Mask(
@@ -65,7 +65,7 @@ def _read_mask(part: MaskFlags) -> Mask | None:
         only_masked=part.only_masked,
         padding=part.padding,
     )
-    from sfumato.engine.masks import check
+    from sfumato.imaging.masks import check
 
     check(mask)
     return mask

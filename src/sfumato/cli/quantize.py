@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ class QuantizeFlags:
     force: bool
     verify: int = 0
     config: Path | None = None
+    json: bool = False
 
 
 #: That ``--verify`` draws.
@@ -69,16 +71,17 @@ def run(flags: QuantizeFlags) -> None:
         return
     from sfumato.quant.convert import convert
 
-    with _bar() as on_tensor:
+    with _lines() if flags.json else _bar() as on_tensor:
         packed = is_packed_folder(source.header)
         architecture = "diffusers" if packed else ARCHITECTURES.get(family_of(source.header), "sd1")
         report = convert(source, names, flags.output_path, wish, flags.layout, architecture, given, on_tensor)
-    typer.echo("\n".join(describe(report, flags, models_folder.size_of(model_path))), err=True)
+    before = models_folder.size_of(model_path)
+    typer.echo("\n".join(describe(report, flags, before)), err=True)
     if flags.verify:
         from sfumato.cli.verify import verify
 
         typer.echo(verify(model_path, flags.output_path, flags.verify), err=True)
-    typer.echo(str(flags.output_path))
+    typer.echo(json.dumps({"report": _facts(report, flags, before)}) if flags.json else str(flags.output_path))
 
 
 def _check(flags: QuantizeFlags) -> None:
@@ -97,6 +100,18 @@ def _left_out(name: str) -> bool:
     return name.startswith(("model_ema.", "loss.", "optimizer")) or name.endswith("position_ids")
 
 
+def _facts(report: Report, flags: QuantizeFlags, before: int) -> dict[str, Any]:
+    """The report as plain values; sizes are in bytes, errors parts of one."""
+    groups = [
+        {"part": part, "type": kind, "tensors": g.tensors, "numbers": g.numbers, "bytes": g.bytes,
+         "error": g.relative_error}
+        for (part, kind), g in sorted(report.groups.items())
+    ]  # fmt: skip
+    sizes = {"bytes": flags.output_path.stat().st_size, "bytes_before": before}
+    bits = {"bits_per_weight": report.bits_per_weight}
+    return {"output": str(flags.output_path), **sizes, **bits, "groups": groups, "kept": report.reasons}
+
+
 def describe(report: Report, flags: QuantizeFlags, before: int) -> list[str]:
     """The table: what became of which part, and at which cost."""
     after = flags.output_path.stat().st_size
@@ -112,6 +127,12 @@ def describe(report: Report, flags: QuantizeFlags, before: int) -> list[str]:
     size = f"{after / 1e9:.3f} GB, {after / before:.0%} of {before / 1e9:.3f} GB"
     lines.append(f"{report.bits_per_weight:.2f} bits a weight; {size}")
     return lines
+
+
+@contextmanager
+def _lines() -> Iterator[Callable[[int, int], Any]]:
+    """Progress for programs: one object a line."""
+    yield lambda done, total: typer.echo(json.dumps({"done": done, "total": total}))
 
 
 @contextmanager

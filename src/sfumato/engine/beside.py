@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.engine import masks, source
+from sfumato.engine import source
+from sfumato.engine.surroundings import to_tensor
 from sfumato.families.base import Networks
 from sfumato.families.decode import encode
 from sfumato.families.pixels import to_pixels
+from sfumato.imaging import masks
 from sfumato.request import InitImage
 from sfumato.runtime.finite import check_finite
 
@@ -42,7 +44,7 @@ def _around(networks: Networks, part: masks.Part | None, width: int, height: int
     pixels, mask = torch.full((1, 3, height, width), 0.5), torch.ones(1, 1, height, width)
     if part is not None:
         picture, grey = replace(part, size=(width, height)).seen()
-        mask = (masks.to_tensor(grey) >= 0.5).float()
+        mask = (to_tensor(grey) >= 0.5).float()
         pixels = torch.where(mask == 1, 0.5, to_pixels(picture))
     latent = encode(networks, pixels)
     check_finite(latent, "encoding of the picture", None)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from sfumato.engine import beside, masks, source
+from sfumato.engine import beside, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.enlarge import SecondNoise, Upscale, enlarge
 from sfumato.engine.passes import SecondPass
@@ -22,6 +22,7 @@ from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode
 from sfumato.families.pixels import to_image
+from sfumato.imaging import masks
 from sfumato.prompt.compose import plan, plan_negative
 from sfumato.request import InitImage, ResumePoint, StepEvent
 from sfumato.runtime.finite import check_finite

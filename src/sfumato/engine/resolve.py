@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sfumato.engine import masks, passes
+from sfumato.engine import passes
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
-from sfumato.request import MAX_SIDE, MAX_STEPS, RESIZE_MODES, InitImage, Txt2ImgRequest
+from sfumato.imaging import masks
+from sfumato.request import MAX_PIXELS, MAX_SIDE, MAX_STEPS, RESIZE_MODES, InitImage, Txt2ImgRequest
 from sfumato.runtime.rng import Start
 from sfumato.sampling import names
 
 #: The most pixels that a picture may have; a square of 4096.
-MAX_PIXELS = 4096 * 4096
 MAX_BATCH = 64
 #: What "automatic" is for models whose greatest noise level is far above that of others.
 EVEN_SCHEDULER = "uniform"
@@ -49,18 +49,6 @@ class Job:
         request = self.request
         size = (request.seed_resize_from_h or 0) // factor, (request.seed_resize_from_w or 0) // factor
         return Start(self.subseeds, request.subseed_strength, size if all(size) else None)
-
-
-def expected_size(request: Txt2ImgRequest) -> tuple[int, int]:
-    """Width and height in pixels before a model says what it draws; of a square of 512 if nothing is known.
-
-    >>> expected_size(Txt2ImgRequest(prompt="a cat", width=64))
-    (64, 512)
-    """
-    width, height = (512, 512) if request.init is None else request.init.picture.size
-    width = width if request.width is None else request.width
-    height = height if request.height is None else request.height
-    return (width, height) if request.hires is None else request.hires.size_of(width, height)
 
 
 def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from sfumato.engine import masks
+from sfumato.engine.surroundings import surroundings, to_tensor
 from sfumato.families.base import Networks
 from sfumato.families.decode import encode
 from sfumato.families.pixels import to_pixels
+from sfumato.imaging import masks
+from sfumato.imaging.fit import fit, opaque
 from sfumato.request import InitImage, Txt2ImgRequest
 from sfumato.runtime.finite import check_finite
 from sfumato.sampling.denoiser import Denoise
 
 #: The strength that whole steps are counted with; the web UI's limit, so that 1 still has a level to start from.
 _MOST = 0.999
-_LANCZOS = Image.Resampling.LANCZOS
 
 
 def first_step(steps: int, strength: float) -> int:
@@ -29,32 +28,6 @@ def first_step(steps: int, strength: float) -> int:
     (4, 0, 19)
     """
     return steps - int(min(strength, _MOST) * steps) - 1
-
-
-def opaque(picture: Image.Image) -> Image.Image:
-    """The picture in RGB, on white where it lets through."""
-    if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    seen = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
-
-
-def fit(picture: Image.Image, width: int, height: int, mode: str) -> Image.Image:
-    """The picture at (width, height), as :class:`InitImage` says of the mode; ``latent`` is as ``stretch`` here."""
-    if picture.size == (width, height):
-        return picture
-    if mode not in ("crop", "fill"):
-        return picture.resize((width, height), _LANCZOS)
-    ratios = width / picture.width, height / picture.height
-    ratio = max(ratios) if mode == "crop" else min(ratios)
-    size = max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio))
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    scaled = picture.resize(size, _LANCZOS)
-    if mode == "crop":
-        return scaled.crop((-left, -top, width - left, height - top))
-    pixels = np.asarray(scaled)
-    sides = ((top, height - size[1] - top), (left, width - size[0] - left), (0, 0))
-    return Image.fromarray(np.pad(pixels, sides[: pixels.ndim], mode="edge"))
 
 
 def to_latent(networks: Networks, init: InitImage, width: int, height: int) -> Tensor:
@@ -107,7 +80,7 @@ class Held:
 
 def mask_latent(part: masks.Part, factor: int) -> Tensor:
     """The mask for latent cells, (1, 1, h, w): the mean of a cell's pixels."""
-    return F.avg_pool2d(masks.to_tensor(part.seen()[1]), factor)
+    return F.avg_pool2d(to_tensor(part.seen()[1]), factor)
 
 
 def hold(networks: Networks, part: masks.Part) -> Held:
@@ -123,7 +96,7 @@ def fill(networks: Networks, part: masks.Part, held: Held, how: str, noise: Tens
         return held.latent
     if how == "fill":
         picture, mask = part.seen()
-        latent = encode(networks, masks.surroundings(to_pixels(picture), masks.to_tensor(mask)))
+        latent = encode(networks, surroundings(to_pixels(picture), to_tensor(mask)))
         check_finite(latent, "encoding of the picture", None)
         return latent
     return held.latent + held.mask * ((noise if how == "latent noise" else 0.0) - held.latent)
@@ -133,7 +106,7 @@ def describe(init: InitImage) -> dict[str, object]:
     """What a picture's metadata says of the start, under the web UI's names."""
     said: dict[str, object] = {"Denoising strength": init.denoising_strength}
     if init.extend is not None:
-        return {**said, "Extended by": ",".join(str(side) for side in init.extend)}
+        said["Extended by"] = ",".join(str(side) for side in init.extend)
     if (mask := init.mask) is None:
         return said
     said["Mask blur"] = mask.blur

@@ -16,9 +16,8 @@ import torch
 from sfumato.engine import passes, source, varied
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
-from sfumato.engine.outpaint import extended
 from sfumato.engine.residency import Residency
-from sfumato.engine.resolve import SEED_BITS, Job, expected_size, resolve
+from sfumato.engine.resolve import SEED_BITS, Job, resolve
 from sfumato.engine.upscale import Upscalers
 from sfumato.errors import OutOfMemoryError, RequestError
 from sfumato.families import adapters, models_folder, registry
@@ -26,10 +25,11 @@ from sfumato.families.adapters import Adapters, Wish
 from sfumato.families.base import Networks
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
+from sfumato.imaging.outpaint import extended
 from sfumato.prompt import dynamic
 from sfumato.prompt.networks import NetworkTag, take_networks
 from sfumato.quant import int8
-from sfumato.request import Hires, ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest
+from sfumato.request import Hires, ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest, expected_size
 from sfumato.runtime import formats, memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe, quick
 from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
@@ -220,8 +220,7 @@ class Studio:
         if not any("{" in text or "__" in text for text in given):
             return request, {}
         seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-        folders = [*(folder / "wildcards" for folder in self._folders), Path("wildcards")]
-        files = dynamic.list_wildcards(folders)
+        files = dynamic.list_wildcards(dynamic.folders(self._folders))
         prompt, negative = (dynamic.choose(text, seed, files) for text in given)
         names = ("Template", "Negative Template")
         changed = zip(names, given, (prompt, negative), strict=True)

@@ -7,11 +7,14 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from sfumato.errors import CheckpointError
-from sfumato.weights.packed_folder import Folder
+
+if TYPE_CHECKING:
+    from sfumato.weights.packed_folder import Folder
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 #: Of the published list, the merges that CLIP's 49,408 tokens use: 49152 - 256 - 2.

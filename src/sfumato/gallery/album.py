@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,8 @@ HOME = ".sfumato"
 #: A folder with such a file in it is not looked through either; runs of training put one into theirs.
 NO_MEDIA = ".nomedia"
 THUMBNAIL_SIDE = 256
+#: Of the label of a picture among many.
+LABEL_LETTERS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,15 @@ class Page:
 
     total: int
     entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brief:
+    """A picture as one of many: ``label`` is its prompt's first letters, or its path's."""
+
+    id: str
+    created: float
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +168,10 @@ class Gallery:
         total, rows = self._index.search(query)
         return Page(total=total, entries=tuple(_entry(row) for row in rows))
 
+    def order(self, query: Query) -> tuple[Brief, ...]:
+        """All pictures that fit, the newest first; ``limit`` and ``offset`` of the query do not count."""
+        return tuple(Brief(**dict(row)) for row in self._index.order(query, LABEL_LETTERS))
+
     def mark(self, id: str, **changes: object) -> Entry:
         """Change ``rating``, ``favourite`` or ``tags`` of a picture.
 
@@ -176,14 +193,7 @@ class Gallery:
         name = hashlib.sha256(f"{id} {_stamp(path)}".encode()).hexdigest()
         kept = self._home / "thumbnails" / f"{name}.webp"
         if not kept.exists():
-            try:
-                with Image.open(path) as image:
-                    image.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
-                    small = ImageOps.exif_transpose(image).convert("RGB")
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise RequestError(f"Picture {id!r} can't be read: {error}") from error
-            small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-            write_whole(kept, lambda file: small.save(file, "WEBP", quality=85))
+            write_whole(kept, thumbnail_of(path))
         return kept.read_bytes()
 
     def trash(self, id: str) -> Trashed:
@@ -232,6 +242,11 @@ class Gallery:
         rows = self._index.read("SELECT model, count(*) AS n FROM pictures WHERE model != '' GROUP BY model")
         return {row["model"]: row["n"] for row in rows}
 
+    def tags(self) -> dict[str, int]:
+        """Every tag in alphabetical order, with the number of its pictures."""
+        rows = self._index.read("SELECT tags FROM pictures WHERE tags != ''")
+        return dict(sorted(Counter(tag for row in rows for tag in row["tags"].split("\n")).items()))
+
     def _in_trash(self, id: str) -> Trashed:
         found = next((each for each in self.trashed() if each.id == id), None)
         if found is None:
@@ -255,6 +270,20 @@ class Gallery:
                 path = Path(where, name)
                 if path.suffix.lower() in ENDINGS and not name.startswith(".") and not path.is_symlink():
                     yield path
+
+
+def thumbnail_of(path: Path) -> bytes:
+    """A WebP of at most 256 pixels a side. Raises RequestError: it can't be read."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
+            small = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RequestError(f"Picture {path.name} can't be read: {error}") from error
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=85)
+    return out.getvalue()
 
 
 def identify(relative: str) -> str:

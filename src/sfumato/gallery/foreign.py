@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import struct
@@ -15,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
+from sfumato.request import Txt2ImgRequest
 
 #: PNG text in which InvokeAI keeps its own, newest first, and ComfyUI its graph.
 _INVOKE, _COMFY = ("invokeai_metadata", "sd-metadata"), "prompt"
@@ -45,13 +47,22 @@ def read(path: Path) -> Facts:
     Raises:
         RequestError: there is no such file, or it is not a picture that can be read.
     """
-    text = files.read(path)
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}; give a PNG, JPEG or WebP file.") from error
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, name: str = "The picture") -> Facts:
+    """`read` for the bytes of a file, which the message calls ``name``."""
+    text = files.read_bytes(data, name)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
             size = {"width": image.width, "height": image.height}
             chunks = {key: value for key, value in image.info.items() if isinstance(value, str)}
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, struct.error) as error:
-        raise RequestError(f"{path} is not a picture that can be read; give a PNG, JPEG or WebP file.") from error
+        raise RequestError(f"{name} is not a picture that can be read; give a PNG, JPEG or WebP file.") from error
     with contextlib.suppress(ValueError, RecursionError):  # damaged metadata of others is no metadata
         for key in _INVOKE:
             if key in chunks and len(chunks[key]) <= MAX_TEXT:
@@ -59,6 +70,48 @@ def read(path: Path) -> Facts:
         if text is None and _COMFY in chunks and len(chunks[_COMFY]) <= MAX_TEXT:
             return Facts(**size, **_comfy(json.loads(chunks[_COMFY])))
     return Facts(**size, **_a1111(text)) if text else Facts(**size)
+
+
+def to_request(facts: Facts) -> Txt2ImgRequest | None:
+    """The request that makes a picture like this one; None if nothing is known of how it was made.
+
+    Of other programs' pictures the sampler is left out: they name it in ways of their own.
+
+    Raises:
+        RequestError: its infotext has a value that is not of its kind.
+    """
+    if facts.infotext:
+        return infotext.to_request(infotext.parse(facts.infotext))
+    if not (facts.prompt or facts.seed is not None):
+        return None
+    names = ("prompt", "negative_prompt", "width", "height", "seed", "steps", "cfg_scale")
+    given = {name: getattr(facts, name) for name in names}
+    return Txt2ImgRequest(**{name: value for name, value in given.items() if value is not None})
+
+
+def differences(left: Facts, right: Facts) -> dict[str, tuple[str, str]]:
+    """What two pictures' settings differ in, by the names of infotext; what one does not have is empty there."""
+    one, other = _told(left), _told(right)
+    keys = [*one, *(key for key in other if key not in one)]
+    pairs = {key: (one.get(key, ""), other.get(key, "")) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _told(facts: Facts) -> dict[str, str]:
+    if facts.infotext:
+        found = infotext.parse(facts.infotext)
+        return {key: value for key, value in found.items() if not re.search(r"-[12]$", key)}
+    known = {
+        "Prompt": facts.prompt,
+        "Negative prompt": facts.negative_prompt,
+        "Steps": facts.steps,
+        "Sampler": facts.sampler,
+        "CFG scale": facts.cfg_scale,
+        "Seed": facts.seed,
+        "Size": f"{facts.width}x{facts.height}",
+        "Model": facts.model,
+    }
+    return {key: str(value) for key, value in known.items() if value not in (None, "")}
 
 
 def _a1111(text: str) -> dict[str, Any]:

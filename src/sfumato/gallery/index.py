@@ -43,6 +43,7 @@ MIGRATIONS: Sequence[str] = (
     CREATE TABLE terms (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
     """,
 )
+_ORDER = "ORDER BY created DESC, number DESC"
 _WORD = re.compile(r"\w+", re.UNICODE)
 
 
@@ -112,17 +113,21 @@ class Index(Database):
 
     def search(self, query: Query) -> tuple[int, list[sqlite3.Row]]:
         """How many pictures fit, and the rows of the wanted ones."""
-        where, values = _conditions(query)
-        clause = f"WHERE {' AND '.join(where)}" if where else ""
+        clause, values = _clause(query)
         count = self.read(f"SELECT count(*) AS n FROM pictures {clause}", values)[0]["n"]
         rows = self.read(
-            f"SELECT * FROM pictures {clause} ORDER BY created DESC, number DESC LIMIT ? OFFSET ?",
-            (*values, query.limit, query.offset),
+            f"SELECT * FROM pictures {clause} {_ORDER} LIMIT ? OFFSET ?", (*values, query.limit, query.offset)
         )
         return count, rows
 
+    def order(self, query: Query, letters: int) -> list[sqlite3.Row]:
+        """``id``, ``created`` and ``label`` of all pictures that fit: the prompt's first letters, or the path's."""
+        clause, values = _clause(query)
+        label = "substr(CASE prompt WHEN '' THEN path ELSE prompt END, 1, ?) AS label"
+        return self.read(f"SELECT id, created, {label} FROM pictures {clause} {_ORDER}", (letters, *values))
 
-def _conditions(query: Query) -> tuple[list[str], list[object]]:
+
+def _clause(query: Query) -> tuple[str, list[object]]:
     asked: list[tuple[str, object, bool]] = [
         ("model = ? COLLATE NOCASE", query.model, query.model is not None),
         ("created >= ?", query.since, query.since is not None),
@@ -135,4 +140,5 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
         match = " ".join(f'"{word}"*' for word in words)
         asked.append(("number IN (SELECT rowid FROM words WHERE words MATCH ?)", match, True))
     kept = [(text, value) for text, value, wanted in asked if wanted]
-    return [text for text, _ in kept], [value for _, value in kept]
+    text = " AND ".join(text for text, _ in kept)
+    return f"WHERE {text}" if text else "", [value for _, value in kept]

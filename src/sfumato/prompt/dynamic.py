@@ -47,6 +47,11 @@ def choose(prompt: str, seed: int, files: Mapping[str, Path]) -> str:
     return _Chooser(random.Random(f"{seed}:{prompt}"), files).read(prompt, ())
 
 
+def folders(models: Sequence[Path]) -> list[Path]:
+    """Where wildcards lie: in the models folders, and where the program was started."""
+    return [*(folder / "wildcards" for folder in models), Path("wildcards")]
+
+
 def list_wildcards(folders: Sequence[Path]) -> dict[str, Path]:
     """The ``.txt`` files below the folders, by their paths without the ending; the first of a name counts."""
     found: dict[str, Path] = {}

@@ -16,7 +16,7 @@ import sfumato
 from sfumato.runtime.atomic import write_whole
 from sfumato.server import endings, failures, reference
 from sfumato.server.access import Access, Guard
-from sfumato.server.api import facts, native, openai, pictures, sdapi, sdapi_facts
+from sfumato.server.api import facts, models, native, openai, pictures, sdapi, sdapi_facts
 from sfumato.server.api import styles as style_routes
 from sfumato.server.api import trainings as training_routes
 from sfumato.server.limits import BodyLimit
@@ -50,6 +50,7 @@ def create(services: Services, access: Access, desk: Desk | None = None, folder:
         app.include_router(style_routes.routes(services.styles))
     if services.trainings is not None:
         app.include_router(training_routes.routes(services, services.trainings))
+    app.include_router(models.routes(services))
     app.include_router(facts.routes(services))
     app.include_router(sdapi.routes(services, tasks))
     app.include_router(sdapi_facts.routes(services, tasks))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Job
-from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.request import ImageInfo, Txt2ImgRequest, expected_size
 from sfumato.runtime.plan import Ask, Outlook
 from sfumato.sampling import names
 from sfumato.server.services import Services
@@ -50,7 +50,7 @@ def forecast(services: Services, request: Txt2ImgRequest, model: str | None = No
         CheckpointError: there is no such model, or it can't be read.
     """
     name = services.model if model is None else model
-    width, height = _size(request, services)
+    width, height = expected_size(request, services.defaults.size)
     seen = services.outlook(name, Ask(width, height, request.batch_size))
     seconds, like = _expected_seconds(services, request, name)
     return Forecast(
@@ -66,13 +66,6 @@ def forecast(services: Services, request: Txt2ImgRequest, model: str | None = No
     )
 
 
-def _size(request: Txt2ImgRequest, services: Services) -> tuple[int, int]:
-    own = services.defaults.size if request.init is None else request.init.picture.size
-    width = own[0] if request.width is None else request.width
-    height = own[1] if request.height is None else request.height
-    return (width, height) if request.hires is None else request.hires.size_of(width, height)
-
-
 def _settings(seen: Outlook) -> dict[str, Any] | None:
     if seen.nearest is None:
         return None
@@ -82,7 +75,7 @@ def _settings(seen: Outlook) -> dict[str, Any] | None:
 
 def _expected_seconds(services: Services, request: Txt2ImgRequest, model: str) -> tuple[float | None, int]:
     """Seconds for each pixel and step of jobs that were like this one, times its own."""
-    width, height = _size(request, services)
+    width, height = expected_size(request, services.defaults.size)
     pixels = width * height * request.batch_size
     sampler = names.resolve(request.sampler, request.scheduler).sampler_label
     done = services.queue.list((State.DONE,), limit=LOOKED_AT, newest_first=True)
@@ -92,9 +85,20 @@ def _expected_seconds(services: Services, request: Txt2ImgRequest, model: str) -
     like = sorted(like, key=lambda each: each.distance(pixels))[:BELIEVED]
     if not like:
         return None, 0
-    steps = request.steps * _strength(request)
+    first = expected_size(replace(request, hires=None), services.defaults.size)
+    again = 0 if request.hires is None else request.hires.steps or request.steps
+    work = request.batch_size * _work(first, request.steps * _strength(request), (width, height), again)
     rest = statistics.median(each.rest for each in like) * pixels
-    return statistics.median(each.sample for each in like) * pixels * steps + rest, len(like)
+    return statistics.median(each.sample for each in like) * work + rest, len(like)
+
+
+def _work(first: tuple[int, int], steps: float, last: tuple[int, int], again: float) -> float:
+    """Pixels times steps of one picture: of a first pass, and of a second one if it has steps.
+
+    >>> _work((8, 8), 10, (16, 16), 5)
+    1920
+    """
+    return first[0] * first[1] * steps + last[0] * last[1] * again
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,10 @@ class _Drawn:
     @property
     def sample(self) -> float:
         """Seconds of sampling, for each pixel and step."""
-        return self.info.seconds.sample / (self.pixels * self.info.steps * _strength(self.job.request))
+        info, size = self.info, (self.info.width, self.info.height)
+        again = 0 if info.first_size is None else int(info.extra.get("Hires steps", info.steps))
+        work = _work(info.first_size or size, info.steps * _strength(self.job.request), size, again)
+        return info.seconds.sample / (work * len(self.job.pictures))
 
     @property
     def rest(self) -> float:

@@ -27,7 +27,7 @@ def check_hires(request: Txt2ImgRequest, services: Services) -> Txt2ImgRequest:
     steps = hires.steps or request.steps
     services.limits.check(steps=steps, width=width, height=height, batch=request.batch_size)
     names.resolve(hires.sampler or request.sampler, hires.scheduler or request.scheduler)
-    known = (*LATENT_UPSCALERS, *RESIZERS)
+    known = (*LATENT_UPSCALERS, *RESIZERS, *services.upscalers())
     if hires.upscaler not in known:
         close = nearest(hires.upscaler, known) or "known: " + ", ".join(known)
         raise RequestError(f"unknown upscaler {hires.upscaler!r}; {close}.")

@@ -16,6 +16,7 @@ from sfumato.jobs.messages import Prepare
 from sfumato.jobs.queue import JobQueue
 from sfumato.runtime.plan import Ask, Outlook
 from sfumato.server.limits import Limits
+from sfumato.server.quantizations import Quantizations
 from sfumato.server.styles import Styles
 from sfumato.server.trainings import Trainings
 
@@ -58,12 +59,13 @@ class Services:
     """The services behind the routes.
 
     Attributes:
-        models, loras, embeddings, vaes: names to paths, looked up anew at each call; the built-in model is the first.
+        models, loras, embeddings, vaes, upscalers, wildcards: names to paths, looked up anew at each call; the built-in
+            model is the first, upscalers are networks.
         outlook: whether a model can draw a picture in the memory that there is; nothing is loaded for it.
         prepare: has all workers load a model, or let go of theirs; does not wait for it.
         settings: dotted keys to value and origin.
         pids: process numbers of the workers, for their memory.
-        styles: pieces of prompts that are kept. trainings: None where nothing is trained.
+        styles: pieces of prompts that are kept. trainings, quantizations: None where there are none.
     """
 
     queue: JobQueue
@@ -75,11 +77,14 @@ class Services:
     loras: Callable[[], Mapping[str, Path]] = dict
     embeddings: Callable[[], Mapping[str, Path]] = dict
     vaes: Callable[[], Mapping[str, Path]] = dict
+    upscalers: Callable[[], Mapping[str, Path]] = dict
+    wildcards: Callable[[], Mapping[str, Path]] = dict
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     pids: Callable[[], Sequence[int]] = tuple
     limits: Limits = field(default_factory=Limits)
     choice: Choice = field(default_factory=Choice)
     trainings: Trainings | None = None
+    quantizations: Quantizations | None = None
     styles: Styles | None = None
 
     @property

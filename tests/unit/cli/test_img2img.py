@@ -78,11 +78,22 @@ def test_a_picture_goes_on_beyond_its_edges(picture: Path) -> None:
     assert (init.picture.size, init.extend) == ((48, 44), (8, 0, 16, 4))
 
 
+def test_a_picture_goes_on_with_a_mask_of_its_own(picture: Path) -> None:
+    marked = Image.new("L", (24, 28))
+    marked.paste(255, (12, 0, 24, 28))
+    marked.save(picture.parent / "marked.png")
+    init = _caught(picture, part=MaskFlags(mask=picture.parent / "marked.png", fill="fill", extend="8,0,0,0")).init
+
+    assert init is not None
+    assert init.mask is not None
+    assert (init.mask.fill, init.mask.blur) == ("fill", 4.0)
+    assert [init.mask.picture.getpixel((x, 20)) for x in (0, 18, 31)] == [255, 0, 255]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ([], "or --extend is needed"),
-        (["--mask", "white.png", "--extend", "8,8,8,8"], "or --extend is needed"),
         (["--extend", "8,8"], "--extend '8,8' is not LEFT,TOP,RIGHT,BOTTOM"),
         (["--extend", "0,0,0,0"], "one of them above 0"),
         (["--extend", "0,90000,0,0"], "too large"),

@@ -1,6 +1,8 @@
 """The second pass: against diffusers' own pipelines, its sizes and steps, and what can't be drawn."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img as theirs
 import numpy as np
@@ -9,12 +11,16 @@ import torch
 import torch.nn.functional as F
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import save_file
 
-from sfumato import InitImage, Txt2ImgRequest
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from checkpoints import write_ldm
+
+from sfumato import InitImage, Studio, Txt2ImgRequest
 from sfumato.engine.conditioning import Conditioning, Track
 from sfumato.engine.draw import GuidedNetwork, Sampler
 from sfumato.engine.enlarge import SecondNoise, enlarge
-from sfumato.engine.resolve import expected_size, resolve
+from sfumato.engine.resolve import resolve
 from sfumato.engine.upscale import Upscalers
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
@@ -23,7 +29,7 @@ from sfumato.families.pixels import to_image
 from sfumato.families.text import read
 from sfumato.gallery import infotext
 from sfumato.jobs import wire
-from sfumato.request import LATENT_UPSCALERS, RESIZERS, Hires
+from sfumato.request import LATENT_UPSCALERS, RESIZERS, Hires, expected_size
 from sfumato.runtime.rng import BatchNoise
 
 SIDE = 32
@@ -138,6 +144,24 @@ def test_pixel_upscalers_are_those_of_pillow():
         expected = picture.resize((40, 30), getattr(Image.Resampling, name.upper()))
 
         assert Upscalers(()).find(name)(picture, (40, 30)) == expected
+
+
+def test_a_network_of_the_models_folder_enlarges_between_the_passes(networks, tmp_path):
+    # An SRVGGNet that adds nothing makes each pixel four, as the filter "Nearest" does.
+    net = {"body.0.weight": torch.zeros(2, 3, 3, 3), "body.0.bias": torch.zeros(2), "body.1.weight": torch.zeros(2)}
+    net |= {"body.2.weight": torch.zeros(12, 2, 3, 3), "body.2.bias": torch.zeros(12)}
+    (tmp_path / "upscale_models").mkdir()
+    save_file(net, tmp_path / "upscale_models" / "twice.safetensors")
+    path = write_ldm(tmp_path / "tiny.safetensors", *networks)
+    with_folder = Studio(path, device="cpu", precision="full", models_folders=(tmp_path,))
+    network, nearest, lanczos = (with_folder.generate(_with(upscaler=name)) for name in ("twice", "Nearest", "Lanczos"))
+
+    assert network.images[0].size == (2 * SIDE, 2 * SIDE)
+    assert (_pixels(network.images[0]) == _pixels(nearest.images[0])).all()
+    assert (_pixels(network.images[0]) != _pixels(lanczos.images[0])).any()
+    assert network.infos[0].extra["Hires upscaler"] == "twice"
+    with pytest.raises(RequestError, match="twice"):
+        with_folder.generate(_with(upscaler="twise"))
 
 
 @pytest.mark.parametrize("step", [0, 2, 3])

@@ -10,13 +10,14 @@ from diffusers import EulerDiscreteScheduler
 from PIL import Image
 
 from sfumato import InitImage, Mask, Txt2ImgRequest
-from sfumato.engine import masks, source
+from sfumato.engine import source, surroundings
 from sfumato.engine.conditioning import Conditioning, Track
 from sfumato.engine.draw import GuidedNetwork, Sampler, to_images
 from sfumato.engine.resolve import resolve
 from sfumato.errors import RequestError
 from sfumato.families.decode import encode
 from sfumato.families.text import read
+from sfumato.imaging import masks
 from sfumato.jobs import wire
 from sfumato.runtime.rng import BatchNoise
 
@@ -175,12 +176,12 @@ def test_surroundings_go_on_under_the_mask():
     pixels[:, 0], pixels[..., 10:20] = 1.0, 0.5
     mask = torch.zeros(1, 1, 20, 30)
     mask[..., 10:20] = 1
-    found = masks.surroundings(pixels, mask)
+    found = surroundings.surroundings(pixels, mask)
 
     assert (found[..., :10] == pixels[..., :10]).all()
     torch.testing.assert_close(found[:, 0, :, 10:20], torch.ones(1, 20, 10))
     assert found[:, 1:].max() < 1e-6
-    torch.testing.assert_close(masks.surroundings(pixels, torch.ones_like(mask)), torch.full_like(pixels, 0.5))
+    torch.testing.assert_close(surroundings.surroundings(pixels, torch.ones_like(mask)), torch.full_like(pixels, 0.5))
 
 
 def test_only_the_part_is_drawn_and_put_back(studio):

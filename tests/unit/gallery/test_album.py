@@ -223,3 +223,17 @@ def _seconds(gallery: Gallery, query: Query, total: int) -> float:
     began = time.perf_counter()
     assert gallery.search(query).total == total
     return time.perf_counter() - began
+
+
+def test_all_that_fit_in_order_and_tags_with_their_number(gallery: Gallery) -> None:
+    _save(gallery, prompt="x" * 300)
+    os.utime(_save(gallery, prompt="a pear"), (1000, 1000))
+    gallery.scan()
+    long, short = gallery.order(Query(limit=1, offset=1))
+    assert (long.label, short.label, short.created) == ("x" * 100, "a pear", 1000)
+    assert [each.id for each in gallery.order(Query(words="pear"))] == [short.id]
+
+    gallery.mark(short.id, tags=("green", "fruit"))
+    gallery.mark(long.id, tags=("green",))
+    assert list(gallery.tags().items()) == [("fruit", 1), ("green", 2)]
+    assert [each.id for each in gallery.order(Query(tag="fruit"))] == [short.id]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from sfumato.engine.resolve import expected_size
 from sfumato.gallery import files, infotext
 from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.types import Cause, Job, Picture, Progress
-from sfumato.request import ImageInfo, Seconds
+from sfumato.request import ImageInfo, Seconds, expected_size
 from sfumato.runtime.formats import Formats
 from sfumato.runtime.plan import Sizes, outlook
 from sfumato.sampling import names
@@ -62,9 +62,11 @@ class Painter:
         request = job.request
         chosen = names.resolve(request.sampler, request.scheduler)
         width, height = expected_size(request)
+        first = expected_size(replace(request, hires=None))
         info = ImageInfo(
             prompt=request.prompt, negative_prompt=request.negative_prompt, seed=request.seed + k,
             width=width, height=height, steps=request.steps, sampler=chosen.sampler_label,
+            first_size=first if request.hires else None,
             scheduler=chosen.scheduler_label, cfg_scale=request.cfg_scale or 7.0, clip_skip=request.clip_skip,
             eta=request.eta, model=job.model or "", model_hash="0123456789", device="cpu", dtype="float32",
             seconds=Seconds(encode=0.5, sample=request.steps * 2.0, decode=0.5),

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from sfumato.errors import CheckpointError
-from sfumato.request import Txt2ImgRequest
+from sfumato.request import Hires, Txt2ImgRequest
 from sfumato.server.forecast import forecast
 from sfumato.server.services import Services
 
@@ -34,6 +34,24 @@ def test_time_goes_with_steps_and_pixels(client: TestClient, services: Services)
     assert forecast(services, Txt2ImgRequest(**SMALL, batch_size=2)).seconds == pytest.approx(18)
     assert forecast(services, Txt2ImgRequest(**{**SMALL, "width": 1024})).seconds is None
     assert forecast(services, Txt2ImgRequest(**SMALL), "own").seconds is None
+
+
+def test_a_second_pass_takes_its_own_steps_at_its_own_size(client: TestClient, services: Services) -> None:
+    _draw(client)
+    second = Txt2ImgRequest(**SMALL, hires=Hires(scale=2.0, steps=2))
+
+    plain, told = forecast(services, Txt2ImgRequest(**SMALL)), forecast(services, second)
+    assert told.seconds == pytest.approx(8 + 4 * 4 + 4)
+    assert sum(told.stages.values()) > sum(plain.stages.values())
+    assert forecast(services, Txt2ImgRequest(**SMALL, hires=Hires(scale=2.0))).seconds == pytest.approx(8 + 32 + 4)
+
+
+def test_a_drawn_second_pass_says_how_long_the_next_takes(client: TestClient, services: Services) -> None:
+    _draw(client, hires={"scale": 2.0})  # 8 seconds for 4 steps of a part, and 4 of four parts
+
+    like = forecast(services, Txt2ImgRequest(**SMALL, hires=Hires(scale=2.0)))
+    assert (like.seconds, like.like) == (pytest.approx(9), 1)
+    assert forecast(services, Txt2ImgRequest(**SMALL)).seconds == pytest.approx(8 / 5 + 0.25)
 
 
 def test_jobs_of_the_same_sampler_say_more(client: TestClient, services: Services) -> None:

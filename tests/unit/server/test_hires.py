@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from sfumato.request import LATENT_UPSCALERS, Hires, Txt2ImgRequest
+from sfumato.server.access import Access
+from sfumato.server.application import create
 from sfumato.server.services import Services
 
 CAT = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2}
@@ -90,3 +94,20 @@ def test_memory_is_told_for_the_larger_picture(client: TestClient) -> None:
     )
 
     assert both["needed"] == first["needed"]
+
+
+def test_networks_are_upscalers_everywhere(client: TestClient, services: Services, tmp_path: Path) -> None:
+    served = replace(services, upscalers=lambda: {"esrgan": tmp_path / "own.safetensors"})
+    with TestClient(create(served, Access()), base_url="http://localhost:7860") as other:
+        hires = {"upscaler": "esrgan"}
+        assert other.post("/api/v1/jobs", json={"request": {**CAT, "hires": hires}}).status_code == 201
+        web = {**CAT, "enable_hr": True, "hr_upscaler": "esrgan"}
+        assert other.post("/sdapi/v1/txt2img", json=web).status_code == 200
+        listed = other.get("/api/v1/upscalers").json()
+        assert listed["networks"] == [{"name": "esrgan", "kind": "file", "bytes": 8}]
+        assert "Latent (nearest)" in listed["latent"]
+        assert "esrgan" in [each["name"] for each in other.get("/sdapi/v1/upscalers").json()]
+        wrong = other.post("/api/v1/jobs", json={"request": {**CAT, "hires": {"upscaler": "esrgam"}}})
+        assert wrong.status_code == 400
+        assert "esrgan" in wrong.text
+    assert client.post("/api/v1/jobs", json={"request": {**CAT, "hires": hires}}).status_code == 400

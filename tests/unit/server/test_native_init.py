@@ -42,6 +42,16 @@ def test_a_picture_is_extended_and_planned_at_its_new_size(client: TestClient) -
     assert answer.json()["request"]["init"]["size"] == [32, 8]
 
 
+def test_a_picture_is_extended_with_a_mask_of_its_own(client: TestClient, services: Services) -> None:
+    init = {"extend": [8, 0, 8, 0], "mask": {"picture": _picture(), "fill": "latent noise"}}
+    made = client.post("/api/v1/jobs", json=_job(init))
+    found = services.queue.get(made.json()["id"]).request.init
+
+    assert found.mask.picture.size == found.picture.size == (32, 8)
+    assert found.mask.picture.getextrema() == (255, 255)
+    assert found.mask.fill == "latent noise"
+
+
 @pytest.mark.parametrize(
     ("init", "status"),
     [
@@ -50,7 +60,6 @@ def test_a_picture_is_extended_and_planned_at_its_new_size(client: TestClient) -
         ({"mask": {"picture": _picture(), "fill": "sand"}}, 422),
         ({"extend": [0, 0, 0, 0]}, 400),
         ({"extend": [8, 8]}, 422),
-        ({"extend": [8, 0, 0, 0], "mask": {"picture": _picture()}}, 400),
         ({"denoising_strength": 2}, 422),
         ({"wings": 2}, 422),
     ],

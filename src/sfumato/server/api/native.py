@@ -14,13 +14,12 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import sfumato
-from sfumato.engine.outpaint import extended
-from sfumato.engine.resolve import expected_size
 from sfumato.errors import JobStateError, UnknownJobError
 from sfumato.families.models_folder import size_of
+from sfumato.imaging.outpaint import extended
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Event, Job
-from sfumato.request import MAX_SIDE, Hires, Txt2ImgRequest
+from sfumato.request import LATENT_UPSCALERS, MAX_SIDE, RESIZERS, Hires, Txt2ImgRequest, expected_size
 from sfumato.sampling import names
 from sfumato.server import work
 from sfumato.server.api.native_init import InitIn, to_init
@@ -364,6 +363,12 @@ def _list_routes(router: APIRouter, services: Services) -> None:
         """LoRAs and embeddings."""
         kinds = {"loras": services.loras(), "embeddings": services.embeddings()}
         return {kind: [_file(name, path) for name, path in found.items()] for kind, found in kinds.items()}
+
+    @router.get("/upscalers", tags=["facts"])
+    def upscalers() -> dict[str, Any]:
+        """What enlarges a first pass: latents, or pixels by a filter or a network."""
+        networks = [_file(name, path) for name, path in services.upscalers().items()]
+        return {"latent": LATENT_UPSCALERS, "filters": RESIZERS, "networks": networks}
 
     @router.get("/samplers", tags=["facts"])
     def samplers() -> dict[str, Any]:

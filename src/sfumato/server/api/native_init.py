@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sfumato.engine import masks
+from sfumato.imaging import masks
 from sfumato.request import MAX_SIDE, InitImage, Mask
 from sfumato.server import images
 from sfumato.server.services import Services

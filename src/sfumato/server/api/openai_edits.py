@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from pydantic import Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from sfumato.engine import masks
 from sfumato.errors import RequestError
+from sfumato.imaging import masks
 from sfumato.request import InitImage, Mask, Txt2ImgRequest
 from sfumato.server import images
 from sfumato.server.api.openai_schema import Generation

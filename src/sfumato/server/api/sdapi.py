@@ -15,9 +15,9 @@ from fastapi import APIRouter, HTTPException, Request
 from PIL import Image
 
 import sfumato
-from sfumato.engine.masks import check as check_mask
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
+from sfumato.imaging.masks import check as check_mask
 from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest, nth_batch
 from sfumato.sampling import names
 from sfumato.server import images

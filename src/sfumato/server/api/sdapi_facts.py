@@ -33,7 +33,7 @@ class Options(BaseModel):
 def routes(services: Services, tasks: Tasks) -> APIRouter:
     """The routes that tell, and options."""
     router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"], route_class=Route)
-    _name_routes(router)
+    _name_routes(router, services)
     _file_routes(router, services)
     _option_routes(router, services)
     _state_routes(router, services)
@@ -54,7 +54,7 @@ def _unsupported() -> None:
     raise NotSupportedError("Training by this API is not supported; use `sfumato train`.")
 
 
-def _name_routes(router: APIRouter) -> None:
+def _name_routes(router: APIRouter, services: Services) -> None:
     @router.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
         """Samplers."""
@@ -73,7 +73,7 @@ def _name_routes(router: APIRouter) -> None:
     def upscalers() -> list[dict[str, Any]]:
         """Upscalers."""
         fixed = {"model_name": None, "model_path": None, "model_url": None, "scale": 4.0}
-        return [{"name": name, **fixed} for name in ("None", *RESIZERS)]
+        return [{"name": name, **fixed} for name in ("None", *RESIZERS, *services.upscalers())]
 
     @router.get("/latent-upscale-modes")
     def latent_modes() -> list[dict[str, Any]]:

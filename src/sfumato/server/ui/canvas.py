@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from typing import Any
 
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
-from sfumato.server.ui.widen import SIDES, Margins
+from sfumato.server.ui.edit_form import SIDES
 from sfumato.server.ui.words import say
+from sfumato.server.ui.zoom import PINCH
 
+#: Where a picture to work from goes.
+TRAY = "/edit/pictures"
 #: The most pixels that a side is extended by.
 MOST_MARGIN = 1024
 #: The words that the canvas shows and says.
@@ -21,12 +24,19 @@ TOOLS = (
 
 
 class Drop(ui.element, component="drop.js"):
-    """A place to pick a picture, or to drop or paste one. ``picked`` gets its name in the tray."""
+    """A place to pick, drop or paste a picture. ``picked`` gets what ``to`` answers; of the tray, the name."""
 
-    def __init__(self, picked: Callable[[str], object], refused: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        picked: Callable[[Any], object],
+        refused: Callable[[str], object],
+        to: str = TRAY,
+        words: str = say("drop"),
+    ) -> None:
         super().__init__()
-        self.props["words"] = {"drop": say("drop"), "busy": say("drop_busy"), "failed": say("drop_failed")}
-        self.on("picked", lambda event: picked(str(event.args)))
+        self.props["words"] = {"drop": words, "busy": say("drop_busy"), "failed": say("drop_failed")}
+        self.props["to"] = to
+        self.on("picked", lambda event: picked(event.args))
         self.on("refused", lambda event: refused(str(event.args)))
 
     def slim(self, yes: bool) -> None:
@@ -35,7 +45,7 @@ class Drop(ui.element, component="drop.js"):
         self.update()
 
 
-class MaskCanvas(ui.element, component="mask.js"):
+class MaskCanvas(ui.element, component="mask.js", esm=PINCH):
     """A picture to paint on. ``painted`` gets the mask as a ``data:`` address of a PNG of the picture's own size."""
 
     def __init__(self, painted: Callable[[str], object], extended: Callable[[str, int], object]) -> None:
@@ -53,9 +63,9 @@ class MaskCanvas(ui.element, component="mask.js"):
         self.props["src"], self.props["mask"] = picture, mask
         self.update()
 
-    def frame(self, margins: Margins) -> None:
-        """Show what is added around the picture."""
-        self.props["extend"] = asdict(margins)
+    def frame(self, margins: tuple[int, int, int, int]) -> None:
+        """Show what is added at the sides, in the order of :data:`SIDES`, in pixels."""
+        self.props["extend"] = dict(zip(SIDES, margins, strict=True))
         self.update()
 
     def _pulled(self, event: GenericEventArguments) -> None:

@@ -7,14 +7,20 @@ from typing import Any
 
 from nicegui import app, ui
 
+from sfumato.gallery.foreign import Facts
 from sfumato.jobs.types import Job
+from sfumato.server.hires import check_hires
 from sfumato.server.ui import fields
+from sfumato.server.ui.again import use_settings
+from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.desk import Desk
-from sfumato.server.ui.form import Form
+from sfumato.server.ui.form import STEP
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.outlook_line import OutlookLine
 from sfumato.server.ui.pictures import edit_url
 from sfumato.server.ui.pieces import Offers, Pieces
+from sfumato.server.ui.reader import Reader
+from sfumato.server.ui.second_pass import second_pass, variation
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
@@ -23,7 +29,7 @@ from sfumato.server.ui.workbench import Workbench
 QUICK_SIDE, QUICK_STEPS = 256, 20
 
 
-class CreatePage(Workbench[Form]):
+class CreatePage(Workbench[CreateForm]):
     """One visit of the page."""
 
     form_name, jobs_name = "form", "jobs"
@@ -31,13 +37,14 @@ class CreatePage(Workbench[Form]):
     def __init__(self, desk: Desk) -> None:
         width, height = desk.services.defaults.size
         begin: dict[str, int] = {"width": width, "height": height, "steps": desk.services.defaults.steps}
-        super().__init__(desk, Form.of(app.storage.user.get("form") or begin))
+        super().__init__(desk, CreateForm.of(app.storage.user.get("form") or begin))
         with frame("create"), ui.element("div").classes("studio"):
             with ui.element("div").classes("panel"):
                 self._build_form()
             with ui.element("div"):
                 to_edit = {"to_edit": lambda job, index: ui.navigate.to(edit_url(job, index))}
-                self.stage = Stage(desk.services.queue, {"again": self.use, "same_but": self._vary, **to_edit})
+                again = {"again": self.use, "same_but": self._reseed, "vary": self._vary}
+                self.stage = Stage(desk.services.queue, {**again, **to_edit})
         self.begin()
 
     @ui.refreshable_method
@@ -48,12 +55,15 @@ class CreatePage(Workbench[Form]):
             self._build_examples()
         fields.prompt(form, "negative_prompt", desk.count_tokens)
         Pieces(form, desk.services)
+        Reader(self._take_up)
         fields.model(form, desk.services)
         fields.size(form, max(desk.services.defaults.size))
         fields.numbers(form)
         with ui.row().classes("gap-1"):
             for key, icon, act in (("dice", "casino", self._roll), ("lock", "lock", self._lock)):
                 ui.button(say(key), icon=icon, on_click=act).props("flat dense no-caps size=sm").mark(key)
+        variation(form)
+        second_pass(form, desk.services)
         OutlookLine(form, desk.services, self._fit)
         self.build_button()
 
@@ -73,18 +83,32 @@ class CreatePage(Workbench[Form]):
 
     async def submit(self) -> Job:
         """See :class:`Workbench`."""
-        return self.desk.services.queue.submit(self.form.request(), model=self.form.model)
+        request = check_hires(self.form.request(), self.desk.services)
+        return self.desk.services.queue.submit(request, model=self.form.model)
 
     def use(self, job: Job, index: int) -> None:
         """Fill in the settings of a picture that was made before."""
-        self.form = Form(model=job.model)
+        self.form = CreateForm(model=job.model)
         self.form.take(job.pictures[index].info)
         self._build_form.refresh()
 
-    async def _vary(self, job: Job, index: int) -> None:
+    async def _reseed(self, job: Job, index: int) -> None:
         """The same picture from another seed, at once."""
         self.use(job, index)
         self.form.seed = None
+        await self.generate()
+
+    def _take_up(self, facts: Facts) -> None:
+        """Fill in the settings of a picture that was dropped on the page."""
+        self.keep()
+        if use_settings(facts, self.desk.services):
+            self.form = CreateForm.of(app.storage.user.get("form"))
+            self._build_form.refresh()
+
+    async def _vary(self, job: Job, index: int) -> None:
+        """The same picture with noise that is a little different, at once."""
+        self.use(job, index)
+        self.form.vary()
         await self.generate()
 
     def _roll(self) -> None:
@@ -98,5 +122,5 @@ class CreatePage(Workbench[Form]):
 
     def _fit(self, nearest: Mapping[str, Any]) -> None:
         """Take the nearest settings that there is memory for."""
-        self.form.width, self.form.height = nearest["width"], nearest["height"]
+        self.form.width, self.form.height = self.form.first_size(nearest["width"], nearest["height"], STEP)
         self.form.batch_size = nearest["batch_size"]

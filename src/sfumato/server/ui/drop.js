@@ -1,11 +1,11 @@
 // A place to pick a picture; a drop or a paste anywhere on the page is as good. The file goes to the server as it is,
-// which answers with the name that it is kept under.
+// which answers with what it made of it.
 export default {
-  props: { words: Object, slim: Boolean },
+  props: { words: Object, slim: Boolean, to: String, bare: Boolean },
   emits: ["picked", "refused"],
   data: () => ({ over: false, busy: false }),
   template: `
-    <label class="drop" :class="{ over, slim }">
+    <label :class="{ drop: !bare, over, slim }">
       <input type="file" accept="image/png,image/jpeg,image/webp" @change="send($event.target.files[0])">
       <span>{{ busy ? words.busy : words.drop }}</span>
     </label>
@@ -42,9 +42,9 @@ export default {
       if (!file) return;
       this.busy = true;
       try {
-        const answer = await fetch("/edit/pictures", { method: "POST", body: file });
+        const answer = await fetch(this.to, { method: "POST", body: file });
         const told = await answer.json();
-        if (answer.ok) this.$emit("picked", told.name);
+        if (answer.ok) this.$emit("picked", told.name ?? told);
         else this.$emit("refused", String(told.error?.message ?? told.errors ?? this.words.failed));
       } catch {
         this.$emit("refused", this.words.failed);

@@ -17,11 +17,10 @@ from sfumato.server.ui import fields
 from sfumato.server.ui.canvas import MOST_MARGIN, Drop, MaskCanvas
 from sfumato.server.ui.compare import Before
 from sfumato.server.ui.desk import Desk
-from sfumato.server.ui.edit_form import EditForm
+from sfumato.server.ui.edit_form import SIDES, EditForm
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.stage import REMEMBERED, Stage
 from sfumato.server.ui.tray import Tray, tray_url
-from sfumato.server.ui.widen import SIDES, widen
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
 
@@ -104,11 +103,10 @@ class EditPage(Workbench[EditForm]):
 
     def _frame(self) -> None:
         """Show the frame as it is, and draw at its size."""
-        margins = self.form.margins
-        self._canvas.frame(margins)
+        self._canvas.frame(self.form.margins)
         if self._source is not None:
             with Image.open(self._tray.file(self._source)) as picture:
-                self.form.fit(margins.around(picture.size), LARGEST * max(self.desk.services.defaults.size))
+                self.form.fit(picture.size, LARGEST * max(self.desk.services.defaults.size))
         self._explain()
 
     def _restore(self, source: str | None, mask: str | None) -> None:
@@ -132,16 +130,14 @@ class EditPage(Workbench[EditForm]):
 
     def _explain(self) -> None:
         self._hint.set_visibility(self._source is not None)
-        whole = self._mask is None and not self.form.margins
+        whole = self._mask is None and not any(self.form.margins)
         self._hint.set_text(say("mask_none" if whole else "mask_some"))
 
     def _pick(self, name: str) -> None:
         """Work on a picture of the tray from now on."""
-        for side in SIDES:
-            setattr(self.form, side, 0)
         try:
             with Image.open(self._tray.file(name)) as picture:
-                self.form.fit(picture.size, LARGEST * max(self.desk.services.defaults.size))
+                self.form.begin(picture.size, LARGEST * max(self.desk.services.defaults.size))
         except RequestError as error:
             self._refuse(str(error))
             return
@@ -170,14 +166,13 @@ class EditPage(Workbench[EditForm]):
         """See :class:`Workbench`. A stroke that is still on its way counts."""
         if self._source is None:
             raise RequestError(say("source_none"))
-        queue, name, margins = self.desk.services.queue, self._source, self.form.margins
+        queue, name = self.desk.services.queue, self._source
         async with self._painting:
             mask = self._mask
         picture = await asyncio.to_thread(self._tray.get, name)
-        if margins:
-            picture, mask = await asyncio.to_thread(widen, picture, mask, margins)
-            name = await asyncio.to_thread(self._tray.put, picture)
-        request = self.form.edit(picture, mask)
+        request = await asyncio.to_thread(self.form.edit, picture, mask)
+        if request.init is not None and request.init.extended:
+            name = await asyncio.to_thread(self._tray.put, request.init.picture)
         job = await asyncio.to_thread(queue.submit, request, model=self.form.model)
         known = {**app.storage.user.get("edit_before", {}), job.id: [name, self.form.resize_mode]}
         app.storage.user["edit_before"] = dict(list(known.items())[-REMEMBERED:])
@@ -230,6 +225,6 @@ def arrive(desk: Desk, tray: Tray, job: str, index: int, picture: str) -> Redire
         form.take(made)
     form.seed = None
     with Image.open(tray.file(name)) as seen:
-        form.fit(seen.size, LARGEST * max(services.defaults.size))
+        form.begin(seen.size, LARGEST * max(services.defaults.size))
     app.storage.user.update(edit_form=form.state(), edit_source=name, edit_mask=None)
     return RedirectResponse("/edit", 303)

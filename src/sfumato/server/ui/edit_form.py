@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from sfumato.imaging.outpaint import extended
 from sfumato.request import InitImage, Mask, Txt2ImgRequest
 from sfumato.server.ui.form import Form, number, whole
-from sfumato.server.ui.widen import SIDES, Margins
 
+#: The fields that say how far a picture goes on, in the order of ``InitImage.extend``.
+SIDES = ("left", "top", "right", "bottom")
 #: Sizes that a picture suggests are multiples of this many pixels, as every family can draw.
 MULTIPLE = 64
 
@@ -25,20 +27,21 @@ class EditForm(Form):
     only_masked: bool = False
     padding: int = 32
     left: int = 0
-    right: int = 0
     top: int = 0
+    right: int = 0
     bottom: int = 0
 
     @property
-    def margins(self) -> Margins:
-        """What is added around the picture; nothing where a number is missing."""
-        return Margins(**{side: int(getattr(self, side) or 0) for side in SIDES})
+    def margins(self) -> tuple[int, int, int, int]:
+        """Pixels that are added at the sides; none where a number is missing."""
+        left, top, right, bottom = (int(getattr(self, side) or 0) for side in SIDES)
+        return left, top, right, bottom
 
     def edit(self, picture: Image.Image, mask: Image.Image | None) -> Txt2ImgRequest:
-        """The request that draws the picture anew, or only where the mask is white.
+        """The request that draws the picture anew, or only where the mask is white, and what is beyond its edges.
 
         Raises:
-            RequestError: a number is missing.
+            RequestError: a number is missing, or the picture becomes too large.
         """
         part = None
         if mask is not None:
@@ -54,14 +57,23 @@ class EditForm(Form):
             denoising_strength=number("denoising_strength", self.denoising_strength),
             resize_mode=self.resize_mode,
             mask=part,
+            extend=self.margins if any(self.margins) else None,
         )
-        return replace(self.request(), init=init)
+        return extended(replace(self.request(), init=init))
+
+    def begin(self, size: tuple[int, int], most: int) -> None:
+        """Take another picture, of which nothing is to be extended yet."""
+        for side in SIDES:
+            setattr(self, side, 0)
+        self.fit(size, most)
 
     def fit(self, size: tuple[int, int], most: int) -> None:
-        """Take the size of a picture, with the longer side at most ``most`` pixels.
+        """Take the size of a picture and its margins, with the longer side at most ``most`` pixels.
 
         >>> form = EditForm(); form.fit((3000, 2000), 1024); form.width, form.height
         (1024, 704)
         """
+        left, top, right, bottom = self.margins
+        size = size[0] + left + right, size[1] + top + bottom
         scale = min(1.0, most / max(size))
         self.width, self.height = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in size)

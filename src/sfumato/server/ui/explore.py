@@ -15,9 +15,9 @@ from sfumato.grid.expand import Grid
 from sfumato.jobs.types import Job
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server.ui import fields
+from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.explore_form import AXES, ExploreForm
-from sfumato.server.ui.form import Form
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.pictures import edit_url, picture_url
 from sfumato.server.ui.sheet_view import SheetView
@@ -154,7 +154,7 @@ class ExplorePage(Workbench[ExploreForm]):
 
     def _use(self, job: Job) -> None:
         """Open the page that creates with the picture's settings filled in."""
-        form = Form(model=job.model)
+        form = CreateForm(model=job.model)
         form.take(job.pictures[0].info)
         app.storage.user["form"] = form.state()
         ui.navigate.to("/")

@@ -1,47 +1,57 @@
-"""The gallery: every picture of the output folder, found by words, marked, looked at, used again."""
+"""The gallery: every picture of the output folder, found by words, marked, looked at, compared, used again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from nicegui import app, run, ui
+from nicegui import run, ui
 
 from sfumato.errors import SfumatoError
-from sfumato.gallery import infotext
-from sfumato.gallery.album import Entry, Gallery, Page
+from sfumato.gallery.foreign import Facts
 from sfumato.gallery.index import Query
-from sfumato.server.ui.form import Form
+from sfumato.server.services import Services
+from sfumato.server.ui.again import use_settings
+from sfumato.server.ui.album import Album
 from sfumato.server.ui.frame import frame
-from sfumato.server.ui.pictures import full_url, thumbnail_url
+from sfumato.server.ui.reader import Reader
+from sfumato.server.ui.side_by_side import SideBySide
+from sfumato.server.ui.viewer import Acts, Viewer, split_tags
 from sfumato.server.ui.words import say
 
-#: How many thumbnails come at once; more when the end is scrolled to.
-BATCH = 120
+_STYLE = (Path(__file__).parent / "gallery.css").read_text(encoding="utf-8")
 
 
 class GalleryPage:
     """One visit of the page."""
 
-    def __init__(self, gallery: Gallery) -> None:
-        self._gallery = gallery
-        self._entries: list[Entry] = []
+    def __init__(self, services: Services) -> None:
+        self._services, self._gallery = services, services.gallery
+        self._chosen: Sequence[str] = ()
+        ui.add_css(_STYLE)
         with frame("gallery"):
-            with ui.row().classes("items-center w-full"):
-                self._words = ui.input(say("search"), on_change=self.search).props(
-                    "outlined dense clearable debounce=250"
-                )
-                self._favourites = ui.checkbox(say("favourites"), on_change=self.search)
-                self._count = ui.label().classes("faint").mark("count")
-            self._grid = ui.element("div").classes("grid").props(f'role="list" aria-label="{say("gallery")}"')
-            self._more = (
-                ui.button(say("more"), on_click=lambda: self._append(self._find(len(self._entries))))
-                .props("outline no-caps")
-                .mark("more")
+            with ui.element("div").classes("bar"):
+                self._build_filters()
+                Reader(self._use)
+            self._bar = (
+                ui.element("div").classes("bar chosen-bar").props(f'role="region" aria-label="{say("chosen_bar")}"')
             )
-        self._more.set_visibility(False)
-        self._dialog = ui.dialog().props(f'aria-label="{say("picture")}"')
+            self._album = Album(self._open, self._choose, lambda reason: ui.notify(reason, type="warning"))
+        acts = Acts(use=lambda entry: self._use(entry.facts), turn=self._album.turn, seen=self._album.view,
+                    changed=self.search)  # fmt: skip
+        self._viewer, self._two = Viewer(self._gallery, acts), SideBySide(self._gallery)
+        self._choose(())
         self.search()
         ui.timer(0.1, self._scan, once=True)
+
+    def _build_filters(self) -> None:
+        self._words = ui.input(say("search"), on_change=self.search).classes("grow").mark("words")
+        self._words.props("outlined dense clearable debounce=250")
+        self._tag = (
+            ui.select([], label=say("tag"), on_change=self.search).props("outlined dense clearable").mark("by-tag")
+        )
+        self._favourites = ui.checkbox(say("favourites"), on_change=self.search)
+        self._count = ui.label().classes("faint").props('role="status"').mark("count")
 
     async def _scan(self) -> None:
         """Take in what came since the last visit, without holding the page up."""
@@ -49,78 +59,53 @@ class GalleryPage:
             self.search()
 
     def search(self) -> None:
-        """Begin the grid anew with what fits; what has not changed is left alone."""
-        page = self._find(0)
-        self._count.set_text(say("found", count=page.total) if page.total else say("gallery_empty"))
-        if self._entries[:BATCH] != list(page.entries):
-            self._grid.clear()
-            self._entries = []
-            self._append(page)
-
-    def _find(self, offset: int) -> Page:
-        words, favourite = self._words.value or "", bool(self._favourites.value)
-        return self._gallery.search(Query(words=words, favourite=favourite, limit=BATCH, offset=offset))
-
-    def _append(self, page: Page) -> None:
-        with self._grid:
-            for entry in page.entries:
-                self._thumbnail(entry)
-        self._entries += page.entries
-        self._more.set_visibility(len(self._entries) < page.total)
-
-    def _thumbnail(self, entry: Entry) -> None:
-        button = ui.element("button").classes("thumb").props('type="button" role="listitem"').mark("thumbnail")
-        button.props["aria-label"] = entry.facts.prompt or entry.path
-        button.on("click", lambda: self._open(entry.id))
-        with button:
-            ui.html(f'<img src="{thumbnail_url(entry)}" alt="" loading="lazy">', sanitize=False)
+        """Show what fits by now."""
+        counts = self._gallery.tags()
+        if (tag := self._tag.value) is not None and tag not in counts:
+            counts[tag] = 0
+        self._tag.set_options({each: f"{each} ({count})" for each, count in counts.items()})
+        self._tag.set_visibility(bool(counts))
+        query = Query(words=self._words.value or "", tag=tag, favourite=bool(self._favourites.value), limit=1)
+        total = self._gallery.search(query).total
+        self._count.set_text(say("found", count=total) if total else say("gallery_empty"))
+        self._album.look(query)
 
     def _open(self, id: str) -> None:
-        try:
-            entry = self._gallery.get(id)
-        except SfumatoError as error:
-            ui.notify(str(error), type="warning")
-            return
-        self._dialog.clear()
-        with self._dialog, ui.card().classes("big"):
-            ui.html(f'<img src="{full_url(entry)}" alt="">', sanitize=False)
-            ui.label(entry.facts.infotext or entry.path).classes("facts").mark("facts")
-            with ui.row():
-                self._buttons(entry)
-        self._dialog.open()
+        self._viewer.open(id)
 
-    def _buttons(self, entry: Entry) -> None:
-        favourite = "favourite_off" if entry.marks.favourite else "favourite_on"
-        ui.button(say(favourite), on_click=lambda: self._mark(entry)).props("flat no-caps").mark("favourite")
-        if entry.facts.infotext:
-            ui.button(say("again"), on_click=lambda: self._use(entry)).props("flat no-caps").mark("again")
-        edit = f"/edit?picture={entry.id}"
-        ui.button(say("to_edit"), on_click=lambda: ui.navigate.to(edit)).props("flat no-caps").mark("to_edit")
-        ui.button(say("download"), on_click=lambda: ui.download.from_url(full_url(entry))).props("flat no-caps")
-        ui.button(say("trash"), on_click=lambda: self._trash(entry)).props("flat no-caps").mark("trash")
-        ui.button(say("close"), on_click=self._dialog.close).props("flat no-caps").mark("close")
-
-    def _mark(self, entry: Entry) -> None:
-        self._try(lambda: self._gallery.mark(entry.id, favourite=not entry.marks.favourite))
-
-    def _trash(self, entry: Entry) -> None:
-        self._try(lambda: self._gallery.trash(entry.id))
-
-    def _try(self, change: Callable[[], object]) -> None:
-        try:
-            change()
-        except SfumatoError as error:
-            ui.notify(str(error), type="warning")
-        self._dialog.close()
-        self.search()
-
-    def _use(self, entry: Entry) -> None:
+    def _use(self, facts: Facts) -> None:
         """Open the page that creates with the picture's settings filled in."""
-        form = Form.of(app.storage.user.get("form"))
+        if use_settings(facts, self._services):
+            ui.navigate.to("/")
+
+    def _choose(self, ids: Sequence[str]) -> None:
+        """Offer what can be done with several pictures at once."""
+        self._chosen = ids
+        self._bar.clear()
+        self._bar.set_visibility(bool(ids))
+        with self._bar:
+            ui.label(say("chosen", count=len(ids))).props('role="status"')
+            compare = ui.button(say("compare"), icon="compare", on_click=lambda: self._two.open(*ids))
+            compare.set_enabled(len(ids) == 2)
+            compare.props(f'flat no-caps dense title="{say("compare_hint")}"').mark("compare")
+            field = ui.input(say("tag_all"), autocomplete=list(self._gallery.tags())).props("outlined dense")
+            field.mark("tag_all").on("keydown.enter", lambda: self._each(lambda id: self._add(id, field.value)))
+            favour = lambda id: self._gallery.mark(id, favourite=True)  # noqa: E731
+            for key, act in (("favourite_on", favour), ("trash", self._gallery.trash)):
+                ui.button(say(key), on_click=lambda _, act=act: self._each(act)).props("flat no-caps dense").mark(
+                    f"all-{key}"
+                )
+            ui.button(say("choose_none"), on_click=self._album.choose_none).props("flat no-caps dense")
+
+    def _add(self, id: str, words: str | None) -> None:
+        self._gallery.mark(id, tags=(*self._gallery.get(id).marks.tags, *split_tags(words)))
+
+    async def _each(self, act: Callable[[str], object]) -> None:
+        """Do something with all that are chosen; the first that can't be ends it, and is told."""
         try:
-            form.take(infotext.to_request(infotext.parse(entry.facts.infotext)))
+            for id in self._chosen:
+                await run.io_bound(act, id)
         except SfumatoError as error:
             ui.notify(str(error), type="warning")
-            return
-        app.storage.user["form"] = form.state()
-        ui.navigate.to("/")
+        self._album.choose_none()
+        self.search()

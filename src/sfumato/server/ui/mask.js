@@ -1,12 +1,15 @@
 // A picture to paint a mask on. What is painted is kept as a list of strokes, so that any of them can be taken back;
 // after each change the mask goes to the server as a PNG of the picture's own size, white where it is painted.
+import pinch from "sfumato-pinch";
+
 const TINT = "#ff3f8e";
 const SHOWN = 0.62;
-const CLOSEST = 32;
 const GRID = 8;
 const NOTHING = { left: 0, top: 0, right: 0, bottom: 0 };
 
 export default {
+  mixins: [pinch],
+  reaches: [0.02, 32],
   props: { src: String, mask: String, words: Object, extend: Object, most: Number },
   emits: ["change", "extend"],
   data: () => ({ tool: "brush", size: 48, done: 0, undone: 0, grabs: false, said: "", edges: [] }),
@@ -39,7 +42,6 @@ export default {
     this.strokes = [];
     this.taken = [];
     this.stroke = null;
-    this.pointers = new Map();
     this.cursor = null;
     this.pulled = null;
     this.at = { scale: 1, x: 0, y: 0 };
@@ -263,22 +265,6 @@ export default {
       this.free = false;
       this.show();
     },
-    zoom(by, x = this.$refs.view.clientWidth / 2, y = this.$refs.view.clientHeight / 2) {
-      const scale = Math.min(CLOSEST, Math.max(0.02, this.at.scale * by));
-      const part = scale / this.at.scale;
-      this.at = { scale, x: x - (x - this.at.x) * part, y: y - (y - this.at.y) * part };
-      this.free = true;
-      this.show();
-    },
-    shift(x, y) {
-      this.at = { ...this.at, x: this.at.x + x, y: this.at.y + y };
-      this.free = true;
-      this.show();
-    },
-    spot(event) {
-      const box = this.$refs.canvas.getBoundingClientRect();
-      return { x: event.clientX - box.left, y: event.clientY - box.top };
-    },
     point(event) {
       const { x, y } = this.spot(event);
       return { x: (x - this.at.x) / this.at.scale, y: (y - this.at.y) / this.at.scale };
@@ -308,12 +294,6 @@ export default {
       }
       this.show();
     },
-    pinch(id, was, now) {
-      const [, other] = [...this.pointers].find(([key]) => key !== id);
-      const far = (a) => Math.hypot(a.x - other.x, a.y - other.y);
-      this.shift((now.x - was.x) / 2, (now.y - was.y) / 2);
-      if (far(was) > 0) this.zoom(far(now) / far(was), (now.x + other.x) / 2, (now.y + other.y) / 2);
-    },
     up(event) {
       this.pointers.delete(event.pointerId);
       if (!this.pointers.size) this.finish();
@@ -323,11 +303,6 @@ export default {
       this.cursor = null;
       this.show();
     },
-    wheel(event) {
-      const { x, y } = this.spot(event);
-      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), x, y);
-    },
-
     // Keys: some work wherever no words are being typed, the others when the picture has the focus.
     hear(event) {
       if (!this.src || event.target.closest?.("input:not([type=range]), textarea, [contenteditable], .q-dialog")) return;

@@ -40,7 +40,8 @@ class OutlookLine:
             found = await run.io_bound(forecast, self._services, self._form.request(), self._form.model)
         except SfumatoError:  # the button says what is wrong
             found = None
-        self._show(found)
+        if not self._line.is_deleted:  # the form may have been built anew meanwhile
+            self._show(found)
 
     def _show(self, found: Forecast | None) -> None:
         self._line.set_visibility(found is not None)

@@ -14,10 +14,14 @@ from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit import EditPage, arrive
 from sfumato.server.ui.explore import ExplorePage
 from sfumato.server.ui.gallery_page import GalleryPage
+from sfumato.server.ui.models_page import ModelsPage
 from sfumato.server.ui.queue_page import QueuePage
 from sfumato.server.ui.train_page import TrainPage
 from sfumato.server.ui.tray import Tray, routes
 from sfumato.server.ui.words import say
+
+#: Seconds that a page may be silent, as on a busy computer, before it has to load anew and loses what was typed.
+PATIENCE = 30.0
 
 
 def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
@@ -37,10 +41,17 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
 
     ui.page("/edit")(edit)
     ui.page("/explore")(lambda: ExplorePage(desk) and None)
-    ui.page("/gallery")(lambda: GalleryPage(desk.services.gallery) and None)
+    ui.page("/gallery")(lambda: GalleryPage(desk.services) and None)
     ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
     if (trainings := desk.services.trainings) is not None:
         ui.page("/train")(lambda: TrainPage(desk, trainings) and None)
-    ui.page("/models")(lambda: facts.ModelsPage(desk) and None)
+    ui.page("/models")(lambda: ModelsPage(desk) and None)
     ui.page("/settings")(lambda: facts.settings_page(desk))
-    ui.run_with(app, title=say("title"), storage_secret=secret, tailwind=False, show_welcome_message=False)
+    ui.run_with(
+        app,
+        title=say("title"),
+        storage_secret=secret,
+        tailwind=False,
+        show_welcome_message=False,
+        reconnect_timeout=PATIENCE,
+    )

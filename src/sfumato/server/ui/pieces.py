@@ -18,6 +18,7 @@ from sfumato.server.ui.words import say
 
 #: How many names are offered while a word is typed, and for how many seconds they are not looked up anew.
 OFFERED, FRESH = 6, 5.0
+_WILDCARD = re.compile(r"__[\w\-./ ]*$")
 _TYPED = re.compile(r"(<lora:[^<>:]*|<[a-z]*|[\w.-]{2,})$")
 
 
@@ -35,14 +36,22 @@ def with_lora(prompt: str, name: str, strength: float) -> str:
     return changed.strip()
 
 
-def completions(prompt: str, loras: Iterable[str], embeddings: Iterable[str]) -> list[tuple[str, str]]:
+def completions(
+    prompt: str, loras: Iterable[str], embeddings: Iterable[str], wildcards: Iterable[str] = ()
+) -> list[tuple[str, str]]:
     """What the word at the prompt's end may become: each name, and the prompt with it.
 
     >>> completions("a cat <lora:zo", ["zorb", "other"], [])
     [('zorb', 'a cat <lora:zorb:1>')]
     >>> completions("a cat, bad", [], ["badhands"])
     [('badhands', 'a cat, badhands')]
+    >>> completions("a __col", [], [], ["colours", "animals/cats"])
+    [('__colours__', 'a __colours__')]
     """
+    before, mark, begun = prompt.rpartition("__")
+    if mark and prompt.count("__") % 2 and _WILDCARD.search(mark + begun):
+        found = [f"__{name}__" for name in wildcards if begun.lower() in name.lower()]
+        return [(name, before + name) for name in found[:OFFERED]]
     match = _TYPED.search(prompt)
     if match is None:
         return []
@@ -62,14 +71,15 @@ class Offers:
 
     def __init__(self, form: Form, services: Services) -> None:
         self._form, self._services = form, services
-        self._names: tuple[float, list[str], list[str]] = (0.0, [], [])
+        self._names: tuple[float, list[str], list[str], list[str]] = (0.0, [], [], [])
         self._shown: list[tuple[str, str]] = []
         self._row = ui.row().classes("gap-1").props(f'role="group" aria-label="{say("offers")}"').mark("offers")
 
     def refresh(self) -> None:
         """Offer what fits by now."""
         if time.monotonic() - self._names[0] > FRESH:
-            self._names = (time.monotonic(), [*self._services.loras()], [*self._services.embeddings()])
+            known = self._services
+            self._names = (time.monotonic(), [*known.loras()], [*known.embeddings()], [*known.wildcards()])
         found = completions(self._form.prompt or "", *self._names[1:])
         if found == self._shown:
             return

@@ -9,9 +9,9 @@ from nicegui import app, ui
 
 from sfumato.errors import SfumatoError
 from sfumato.server.trainings import Training, Trainings
+from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.curve import curve_svg
 from sfumato.server.ui.desk import Desk
-from sfumato.server.ui.form import Form
 from sfumato.server.ui.units import minutes
 from sfumato.server.ui.words import say
 
@@ -110,7 +110,7 @@ class RunView:
 
     def _use(self, now: Training) -> None:
         """Open the page that creates with the result filled in."""
-        form = Form.of(app.storage.user.get("form"))
+        form = CreateForm.of(app.storage.user.get("form"))
         name = now.output.removesuffix(".safetensors")
         words = now.words or say("train_try_words")
         if now.method == "full":

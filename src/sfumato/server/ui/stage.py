@@ -47,6 +47,7 @@ class Stage:
                 self._stop = (
                     ui.button(say("interrupt"), on_click=self.interrupt).props("flat no-caps").mark("interrupt")
                 )
+                self._skip = ui.button(say("skip_job"), on_click=self.skip).props("flat no-caps").mark("skip_job")
                 self._acts = [self._button(key, act) for key, act in actions.items()]
                 self._acts.append(self._button("download", self._download))
         self._strip = ui.element("div").classes("strip").props(f'role="group" aria-label="{say("results")}"')
@@ -89,7 +90,10 @@ class Stage:
         before = self._before(job) if job is not None and done else None
         self._compare.set_visibility(before is not None)
         self._picture.set_visibility(before is None)
-        self._stop.set_visibility(job is not None and not job.state.ended)
+        several = len(self._open()) > 1
+        self._stop.set_visibility(several or (job is not None and not job.state.ended))
+        self._stop.set_text(say("interrupt_all" if several else "interrupt"))
+        self._skip.set_visibility(several)
         self._bar.set_visibility(job is not None and job.state is State.RUNNING)
         self._line.set_visibility(not done)
         if job is None:
@@ -141,12 +145,30 @@ class Stage:
         job = self._get(self._shown[0]) if self._shown else None
         return job.pictures[self._shown[1]] if self._shown and job is not None and job.pictures else None
 
+    def _open(self) -> list[Job]:
+        """The page's jobs that have not ended, in the order of the queue."""
+        found = [job for job in map(self._get, self.jobs) if job is not None and not job.state.ended]
+        return sorted(found, key=lambda job: job.position)
+
     def interrupt(self) -> None:
-        """End the job on the stage, if it has not ended."""
-        if self._shown is not None and (job := self._get(self._shown[0])) is not None and not job.state.ended:
-            with contextlib.suppress(JobStateError):  # it ended in this very moment, which is as good
-                self._queue.cancel(job.id)
-            self.refresh()
+        """End all jobs of the page that have not ended, the last first, so that none begins meanwhile."""
+        for job in reversed(self._open()):
+            self._cancel(job)
+        self.refresh()
+
+    def skip(self) -> None:
+        """End the job that is first in the queue; the page's next one goes on, on the stage."""
+        first, *rest = self._open() or [None]
+        if first is None:
+            return
+        self._cancel(first)
+        if rest and rest[0] is not None:
+            self._shown = (rest[0].id, 0)
+        self.refresh()
+
+    def _cancel(self, job: Job) -> None:
+        with contextlib.suppress(JobStateError, UnknownJobError):  # it ended in this very moment
+            self._queue.cancel(job.id)
 
     def _download(self, job: Job, index: int) -> None:
         ui.download.from_url(picture_url(job, index), job.pictures[index].path.name)

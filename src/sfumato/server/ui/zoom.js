@@ -1,10 +1,12 @@
 // A part of the page that is brought nearer with wheel, pinch, buttons and keys, and moved by dragging. What lies in it
 // stays what it is: buttons are pressed and reached with Tab, and come into view when they are.
-const FAR = 0.05;
-const CLOSE = 16;
+import pinch from "sfumato-pinch";
+
 const CLICK = 5;
 
 export default {
+  mixins: [pinch],
+  reaches: [0.05, 16],
   props: { words: Object },
   data: () => ({ at: { scale: 1, x: 0, y: 0 }, free: false }),
   template: `
@@ -21,7 +23,6 @@ export default {
     </div>
   `,
   created() {
-    this.pointers = new Map();
     this.moved = 0;
   },
   mounted() {
@@ -56,24 +57,6 @@ export default {
       };
       this.free = false;
     },
-    zoom(by, x = this.$refs.view.clientWidth / 2, y = this.$refs.view.clientHeight / 2) {
-      const scale = Math.min(CLOSE, Math.max(FAR, this.at.scale * by));
-      const part = scale / this.at.scale;
-      this.at = { scale, x: x - (x - this.at.x) * part, y: y - (y - this.at.y) * part };
-      this.free = true;
-    },
-    shift(x, y) {
-      this.at = { ...this.at, x: this.at.x + x, y: this.at.y + y };
-      this.free = true;
-    },
-    spot(event) {
-      const box = this.$refs.view.getBoundingClientRect();
-      return { x: event.clientX - box.left, y: event.clientY - box.top };
-    },
-    wheel(event) {
-      const { x, y } = this.spot(event);
-      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), x, y);
-    },
     press(event) {
       const ways = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
       if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -97,12 +80,6 @@ export default {
       if (this.pointers.size === 2) this.pinch(event.pointerId, was, now);
       else if (this.moved > CLICK) this.shift(now.x - was.x, now.y - was.y);
       this.pointers.set(event.pointerId, now);
-    },
-    pinch(id, was, now) {
-      const [, other] = [...this.pointers].find(([key]) => key !== id);
-      const far = (a) => Math.hypot(a.x - other.x, a.y - other.y);
-      this.shift((now.x - was.x) / 2, (now.y - was.y) / 2);
-      if (far(was) > 0) this.zoom(far(now) / far(was), (now.x + other.x) / 2, (now.y + other.y) / 2);
     },
     up(event) {
       this.pointers.delete(event.pointerId);

@@ -32,6 +32,27 @@ def test_a_mask_comes_with_its_options():
     assert init.mask == Mask(picture=MASK, blur=0.0, fill="fill", only_masked=True, padding=16)
 
 
+def test_a_frame_lets_the_picture_go_on_with_the_mask_or_without():
+    form = EditForm(left=8, bottom=16)
+    alone, both = form.edit(PICTURE, None).init, form.edit(PICTURE, MASK).init
+    assert alone is not None
+    assert both is not None
+    assert alone.picture.size == both.picture.size == (16, 24)
+    assert alone.extend == both.extend == (8, 0, 0, 16)
+    assert alone.mask is not None
+    assert (alone.mask.fill, alone.mask.blur) == ("fill", 0)
+    assert both.mask == Mask(picture=both.mask.picture, blur=4.0)
+    assert both.mask.picture.getextrema() == (255, 255)
+
+
+def test_another_picture_begins_without_a_frame():
+    form = EditForm(left=64, top=64)
+    form.fit((128, 128), 1024)
+    assert (form.width, form.height) == (192, 192)
+    form.begin((128, 64), 1024)
+    assert (form.width, form.height, form.margins) == (128, 64, (0, 0, 0, 0))
+
+
 @pytest.mark.parametrize(("name", "words"), [("steps", "Steps"), ("denoising_strength", "Strength")])
 def test_an_empty_number_is_told_by_the_name_on_the_page(name, words):
     with pytest.raises(RequestError, match=f"{words} is empty"):

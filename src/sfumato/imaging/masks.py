@@ -1,16 +1,10 @@
-"""Drawing a part of a picture: what of it is drawn, from what, and how it is put back. Pictures only; latents are
-:mod:`sfumato.engine.source`'s.
-"""
+"""Drawing a part of a picture: what of it is drawn, and how it is put back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageFilter, ImageOps
-from torch import Tensor
 
 from sfumato.errors import RequestError
 from sfumato.request import MASK_FILLS, MAX_SIDE, Mask
@@ -44,13 +38,17 @@ def levels(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", seen.size, "black"), seen).convert("L")
 
 
-def soft(mask: Mask, size: tuple[int, int]) -> Image.Image:
-    """The mask in greys at ``size``: stretched, turned around, blurred. Grey stays grey."""
+def upright(mask: Mask, size: tuple[int, int]) -> Image.Image:
+    """The mask in greys at ``size``, white where to draw."""
     picture = levels(mask.picture)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
-    if mask.invert:
-        picture = ImageOps.invert(picture)
+    return ImageOps.invert(picture) if mask.invert else picture
+
+
+def soft(mask: Mask, size: tuple[int, int]) -> Image.Image:
+    """The mask in greys at ``size``: stretched, turned around, blurred. Grey stays grey."""
+    picture = upright(mask, size)
     blur = mask.blur, mask.blur if mask.blur_y is None else mask.blur_y
     return picture.filter(ImageFilter.GaussianBlur(blur)) if any(blur) else picture
 
@@ -111,26 +109,3 @@ class Part:
         inside = Image.new("L", self.mask.size)
         inside.paste(self.mask.crop(self.box), self.box[:2])
         return Image.composite(new, self.whole, inside)
-
-
-def to_tensor(mask: Image.Image) -> Tensor:
-    """A grey picture to (1, 1, H, W) float32 in 0..1."""
-    return torch.from_numpy(np.array(mask))[None, None].float() / 255
-
-
-def surroundings(pixels: Tensor, mask: Tensor) -> Tensor:
-    """Pixels (1, 3, H, W) with what is under the mask (1, 1, H, W) painted over in the colours around it.
-
-    Pull and push (Gortler et al. 1996, "The lumigraph"): colours that are known are averaged to ever fewer pixels, and
-    on the way back each level fills what the finer one does not know.
-    """
-    known = 1 - mask
-    steps = [(pixels * known, known)]
-    while max(steps[-1][1].shape[-2:]) > 1:
-        steps.append(tuple(F.avg_pool2d(each, 2, ceil_mode=True) for each in steps[-1]))  # pyright: ignore
-    colours, share = steps.pop()
-    colours = torch.where(share > 0, colours / share.clamp(min=1e-12), 0.5)
-    for some, share in reversed(steps):
-        size = (share.shape[-2], share.shape[-1])
-        colours = some + (1 - share) * F.interpolate(colours, size, mode="bilinear")
-    return colours

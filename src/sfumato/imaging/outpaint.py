@@ -5,28 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
-from sfumato.engine.resolve import MAX_PIXELS
-from sfumato.engine.source import opaque
 from sfumato.errors import RequestError
-from sfumato.request import MAX_SIDE, Mask, Txt2ImgRequest
+from sfumato.imaging.fit import opaque
+from sfumato.imaging.masks import upright
+from sfumato.request import MAX_PIXELS, MAX_SIDE, InitImage, Mask, Txt2ImgRequest
 
 #: How far the mask reaches into the picture, fading, in pixels; at most a quarter of the picture's side.
 OVERLAP = 32
 
 
 def extended(request: Txt2ImgRequest) -> Txt2ImgRequest:
-    """The request with the larger picture, its edge's colours in the new part, and the mask of that part.
+    """The request with the larger picture, its edge's colours in the new part, and a mask of that part and of what the
+    request's own mask marks.
 
     Raises:
-        RequestError: there is a mask already, nothing is added, or the picture becomes too large.
+        RequestError: nothing is added, or the picture becomes too large.
     """
     init = request.init
     if init is None or init.extend is None or init.extended:
         return request
-    if init.mask is not None:
-        raise RequestError("extend and a mask can't be drawn at once; draw one, then the other")
     left, top, right, bottom = init.extend
     if min(init.extend) < 0 or not any(init.extend):
         raise RequestError(f"extend is {init.extend}; give left, top, right and bottom in pixels, one of them above 0")
@@ -34,8 +33,18 @@ def extended(request: Txt2ImgRequest) -> Txt2ImgRequest:
     if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
         raise RequestError(f"extended, the picture would have {size[0]}x{size[1]} pixels, which is too large")
     pixels = np.pad(np.asarray(opaque(init.picture)), ((top, bottom), (left, right), (0, 0)), mode="edge")
-    mask = Mask(picture=_new_part(init.picture.size, init.extend), blur=0, fill="fill")
-    return replace(request, init=replace(init, picture=Image.fromarray(pixels), mask=mask, extended=True))
+    larger = replace(init, picture=Image.fromarray(pixels), mask=_mask(init, init.extend), extended=True)
+    return replace(request, init=larger)
+
+
+def _mask(init: InitImage, extend: tuple[int, int, int, int]) -> Mask:
+    """The mask of the larger picture; a mask that the smaller one has says how both parts are drawn."""
+    new = _new_part(init.picture.size, extend)
+    if init.mask is None:
+        return Mask(picture=new, blur=0, fill="fill")
+    marked = Image.new("L", new.size)
+    marked.paste(upright(init.mask, init.picture.size), extend[:2])
+    return replace(init.mask, picture=ImageChops.lighter(new, marked), invert=False)
 
 
 def _new_part(size: tuple[int, int], extend: tuple[int, int, int, int]) -> Image.Image:
