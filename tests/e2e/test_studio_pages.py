@@ -120,7 +120,7 @@ def test_a_training_is_planned_and_its_result_is_tried(address: str, page: Page,
     page.get_by_label("Pictures to remember", exact=True).blur()
     page.get_by_role("button", name="See what it will take").click()
     found = page.get_by_role("table")
-    expect(found).to_contain_text("64×64", timeout=180_000)
+    expect(found).to_contain_text("256×256: 10", timeout=180_000)
     expect(found).to_contain_text(re.compile(r"Memory\s*[\d.]+ GB of [\d.]+ GB free"))
     expect(page.get_by_text("Done: zorb.safetensors")).to_be_visible()
     page.get_by_role("button", name="Try it").click()

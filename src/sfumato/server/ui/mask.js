@@ -12,7 +12,7 @@ export default {
   reaches: [0.02, 32],
   props: { src: String, mask: String, words: Object, extend: Object, most: Number },
   emits: ["change", "extend"],
-  data: () => ({ tool: "brush", size: 48, done: 0, undone: 0, grabs: false, said: "", edges: [] }),
+  data: () => ({ tool: "brush", size: 48, done: 0, undone: 0, grabs: false, said: "", edges: [], ahead: {} }),
   template: `
     <div class="mask" v-show="src">
       <div class="tools" role="toolbar" :aria-label="words.tools">
@@ -28,7 +28,7 @@ export default {
           @pointercancel="up" @pointerleave="leave" @wheel.prevent="wheel" @contextmenu.prevent></canvas>
         <button v-for="edge in edges" :key="edge.side" type="button" class="edge" :class="edge.side" role="slider"
           :style="edge.style" :aria-label="words[edge.side]" aria-valuemin="0" :aria-valuemax="most"
-          :aria-valuenow="(extend || {})[edge.side] || 0" :aria-orientation="edge.across ? 'horizontal' : 'vertical'"
+          :aria-valuenow="frame[edge.side]" :aria-orientation="edge.across ? 'horizontal' : 'vertical'"
           @pointerdown.stop="pull($event, edge)" @pointermove="drag($event)" @pointerup="loose"
           @pointercancel="loose" @keydown.stop="nudge($event, edge)"></button>
       </div>
@@ -63,7 +63,7 @@ export default {
     src() {
       this.load();
     },
-    extend() {
+    frame() {
       this.free || this.pulled ? this.show() : this.fit();
     },
   },
@@ -82,7 +82,7 @@ export default {
       ];
     },
     frame() {
-      return { ...NOTHING, ...(this.extend || {}) };
+      return { ...NOTHING, ...(this.extend || {}), ...this.ahead };
     },
   },
   methods: {
@@ -383,7 +383,12 @@ export default {
     },
     reach(side, pixels) {
       const value = Math.min(this.most, Math.max(0, Math.round(pixels / GRID) * GRID));
-      if (value !== this.frame[side]) this.$emit("extend", { side, value });
+      if (value === this.frame[side]) return;
+      this.$emit("extend", { side, value });
+      // Shown before the server answers, so that a key that follows at once starts from here.
+      this.ahead = { ...this.ahead, [side]: value };
+      clearTimeout(this.settling);
+      this.settling = setTimeout(() => (this.ahead = {}), 1000);
     },
   },
 };
