@@ -104,6 +104,24 @@ class Hires:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UpscaleRequest:
+    """A picture to make larger: to ``width`` x ``height`` pixels, of which the middle of the size ``crop`` is kept.
+
+    ``upscaler`` is one of `RESIZERS` or a network's name. ``text`` is what the picture's metadata said, with the
+    ``prompt`` and the ``seed`` that were in it.
+    """
+
+    picture: Image
+    width: int
+    height: int
+    upscaler: str = "Lanczos"
+    crop: tuple[int, int] | None = None
+    text: str = ""
+    prompt: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Txt2ImgRequest:
     """What to draw. ``None`` means "not given": the model or the settings decide. Zero is a value.
 
@@ -212,6 +230,7 @@ class ImageInfo:
     """How a picture was made: enough to make it again. Everything resolved, nothing ``None`` that was used.
 
     ``width`` and ``height`` are the picture's; ``first_size`` is the first pass's (width, height) where there were two.
+    ``text`` is what a picture's metadata say that was not drawn here but enlarged; it goes before all else.
     """
 
     prompt: str
@@ -235,6 +254,7 @@ class ImageInfo:
     memory: str = ""
     first_size: tuple[int, int] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def run(flags: UpscaleFlags) -> None:
     """
     checks.check_real("--scale", flags.scale, MOST, above=True)
     from sfumato import config
-    from sfumato.engine.upscale import Upscalers
+    from sfumato.engine.upscale import Upscalers, describe
     from sfumato.runtime.device import quick
 
     given = {} if flags.outdir is None else {"output.dir": str(flags.outdir)}
@@ -38,8 +38,7 @@ def run(flags: UpscaleFlags) -> None:
         raise RequestError(f"--upscaler {flags.upscaler!r} is for second passes alone; take Lanczos or a network.")
     for path, size, text in known:
         large = enlarge(read_picture("FILE", path), size)
-        said = f"Postprocess upscale by: {flags.scale:g}, Postprocess upscaler: {flags.upscaler}"
-        data = files.encode(large, "png", f"{text}, {said}" if text else said)
+        data = files.encode(large, "png", describe(text or "", flags.scale, flags.upscaler))
         saved = files.place_at(data, Path(settings.output.dir) / f"{path.stem}-{flags.scale:g}x", "png")
         row = {"path": str(saved), "width": large.width, "height": large.height, "upscaler": flags.upscaler}
         typer.echo(json.dumps(row) if flags.json else str(saved))

@@ -18,7 +18,7 @@ from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import SEED_BITS, Job, resolve
-from sfumato.engine.upscale import Upscalers
+from sfumato.engine.upscale import Upscalers, enlarged, info_of
 from sfumato.errors import OutOfMemoryError, RequestError
 from sfumato.families import adapters, models_folder, registry
 from sfumato.families.adapters import Adapters, Wish
@@ -29,7 +29,17 @@ from sfumato.imaging.outpaint import extended
 from sfumato.prompt import dynamic
 from sfumato.prompt.networks import NetworkTag, take_networks
 from sfumato.quant import int8
-from sfumato.request import Hires, ImageInfo, Result, ResumePoint, Seconds, Txt2ImgRequest, expected_size
+from sfumato.request import (
+    Hires,
+    ImageInfo,
+    Result,
+    ResumePoint,
+    Seconds,
+    StepEvent,
+    Txt2ImgRequest,
+    UpscaleRequest,
+    expected_size,
+)
 from sfumato.runtime import formats, memory, optimize
 from sfumato.runtime.device import DeviceFacts, probe, quick
 from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
@@ -164,6 +174,29 @@ class Studio:
         seconds = Seconds(**watch.seconds, total=watch.total)
         infos = tuple(self._info(request, job, model, k, seconds, tags) for k in range(len(job.seeds)))
         return Result(images=tuple(images), infos=infos)
+
+    def upscale(self, request: UpscaleRequest, on_step: OnStep | None = None) -> Result:
+        """Make one picture larger; the model is not loaded for it. ``on_step`` is called after each of the network's
+        tiles; what it raises ends it.
+
+        Raises:
+            RequestError: there is no such upscaler, or too much would be made. CheckpointError: its file can't be used.
+            NumericError: the network gave NaN or infinity. OutOfMemoryError: there is too little memory.
+        """
+        memory.reset_peak()
+        watch = Stopwatch()
+
+        def on_tile(done: int, of: int) -> None:
+            if on_step is not None:
+                on_step(StepEvent(step=done, steps=of, seconds=watch.total))
+
+        with self._lock, memory.worded_exhaustion(f"a picture of {request.width}x{request.height}"):
+            enlarge = self._upscalers.find(request.upscaler, on_tile)
+            if enlarge is None:
+                raise RequestError(f"{request.upscaler!r} is for second passes alone; take Lanczos or a network")
+            large = enlarged(request, enlarge)
+        info = info_of(request, large, self.facts.kind, watch.total, memory.peak_rss())
+        return Result(images=(large,), infos=(info,))
 
     def plan(self, width: int, height: int, batch: int = 1) -> Plan:
         """How a picture of this size would be drawn, and in how much memory; nothing is loaded for it.

@@ -35,8 +35,11 @@ _SIZE = re.compile(r"^(\d+)x(\d+)$")
 def write(info: ImageInfo) -> str:
     """The infotext of one picture. ``parse`` gives prompt and negative prompt back to the letter.
 
-    Keys that were added in ``info.extra`` follow the known ones; ``None`` values are dropped.
+    Keys that were added in ``info.extra`` follow the known ones; ``None`` values are dropped. A picture that has a text
+    of its own keeps it.
     """
+    if info.text is not None:
+        return info.text
     text = _layout(info, {})
     got = parse(text)
     exact: dict[str, Any] = {}

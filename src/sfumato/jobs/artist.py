@@ -15,7 +15,7 @@ from sfumato.errors import SfumatoError
 from sfumato.jobs import checkpoint
 from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Prepare, Report, Stepped, Stopped, Studio, Tools
 from sfumato.jobs.types import Cause, Progress
-from sfumato.request import ResumePoint, StepEvent
+from sfumato.request import Result, ResumePoint, StepEvent, UpscaleRequest
 from sfumato.runtime import memory
 
 logger = logging.getLogger(__name__)
@@ -42,11 +42,7 @@ class Artist:
     def draw(self, order: Order, report: Callable[[Report], None], stopping: Callable[[], bool]) -> None:
         """One order. Whatever goes wrong in it becomes a report; ``stopping`` is asked after each step."""
         try:
-            studio = self._open(order.model)
-            facts = _facts(studio)
-            resume = None if order.checkpoint is None else checkpoint.load(order.checkpoint, facts)
-            steps = _Steps(order, report, stopping, facts)
-            result = studio.generate(order.request, steps, resume)
+            result = self._make(order, report, stopping)
             pictures = zip(result.images, result.infos, strict=True)
             made = ((self._tools.encode(image, info, order.metadata), info) for image, info in pictures)
             report(Drawn(pictures=tuple(made)))
@@ -57,6 +53,14 @@ class Artist:
         except Exception as error:  # noqa: BLE001  the one place where a fault of ours ends as a failed job
             message = f"A fault of Sfumato's own: {type(error).__name__}: {error}"
             report(Failed(cause=Cause(kind="Defect", message=message, detail=traceback.format_exc())))
+
+    def _make(self, order: Order, report: Callable[[Report], None], stopping: Callable[[], bool]) -> Result:
+        if isinstance(order.request, UpscaleRequest):  # needs no model, so the one that is loaded stays
+            return (self._studio or self._open(order.model)).upscale(order.request, _Steps(order, report, stopping, {}))
+        studio = self._open(order.model)
+        facts = _facts(studio)
+        resume = None if order.checkpoint is None else checkpoint.load(order.checkpoint, facts)
+        return studio.generate(order.request, _Steps(order, report, stopping, facts), resume)
 
     def prepare(self, wish: Prepare) -> None:
         """Load a model before there is an order for it, or let go of the one that is loaded."""

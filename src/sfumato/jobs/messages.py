@@ -13,7 +13,7 @@ from sfumato.request import ImageInfo, ResumePoint, StepEvent
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sfumato.request import Result
+    from sfumato.request import Result, UpscaleRequest
 
 #: A job and which attempt at it: what a worker is told to stop.
 Token = tuple[str, int]
@@ -109,6 +109,8 @@ class Studio(Protocol):
     def generate(
         self, request: Any, on_step: Callable[[StepEvent], None] | None = None, resume: ResumePoint | None = None
     ) -> Result: ...
+
+    def upscale(self, request: UpscaleRequest, on_step: Callable[[StepEvent], None] | None = None) -> Result: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,9 @@ def _expected_seconds(services: Services, request: Txt2ImgRequest, model: str) -
     pixels = width * height * request.batch_size
     sampler = names.resolve(request.sampler, request.scheduler).sampler_label
     done = services.queue.list((State.DONE,), limit=LOOKED_AT, newest_first=True)
-    found = [_Drawn(job, job.pictures[0].info) for job in done if job.pictures and job.request is not None]
+    found = [
+        _Drawn(job, job.pictures[0].info) for job in done if job.pictures and isinstance(job.request, Txt2ImgRequest)
+    ]
     like = [each for each in found if each.is_like(request, model, pixels, services)]
     like = [each for each in like if each.info.sampler == sampler] or like
     like = sorted(like, key=lambda each: each.distance(pixels))[:BELIEVED]

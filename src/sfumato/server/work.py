@@ -13,7 +13,7 @@ from sfumato.errors import JobStateError, UnknownJobError
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Event, Job, Progress
-from sfumato.request import ImageInfo, Txt2ImgRequest
+from sfumato.request import ImageInfo, Txt2ImgRequest, UpscaleRequest
 from sfumato.server.failures import DrawingError, StoppedError
 from sfumato.server.services import Services
 
@@ -51,7 +51,7 @@ class Tasks:
 
     async def run(
         self,
-        requests: Sequence[Txt2ImgRequest],
+        requests: Sequence[Txt2ImgRequest | UpscaleRequest],
         *,
         model: str | None,
         save: bool,

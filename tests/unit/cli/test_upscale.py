@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from upscalers import write_plain
 
 from sfumato.cli import main
 from sfumato.gallery import files
 
 
-def _net(folder) -> None:
-    """An SRVGGNet that adds nothing, twice the size: the nearest pixels."""
-    made = {"body.0.weight": torch.zeros(2, 3, 3, 3), "body.0.bias": torch.zeros(2), "body.1.weight": torch.zeros(2)}
-    made |= {"body.2.weight": torch.zeros(12, 2, 3, 3), "body.2.bias": torch.zeros(12)}
-    folder.mkdir(parents=True)
-    save_file(made, folder / "plain.safetensors")
-
-
 def test_a_network_of_the_models_folder_makes_a_file_larger(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    _net(tmp_path / "models/upscalers")
+    write_plain(tmp_path / "models/upscalers")
     picture = Image.effect_noise((20, 12), 60).convert("RGBA")
     picture.putalpha(128)
     (tmp_path / "a.png").write_bytes(files.encode(picture, "png", "a cat\nSteps: 3, Seed: 1"))

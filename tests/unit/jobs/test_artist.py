@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from PIL import Image
 
 from sfumato.errors import CheckpointError
 from sfumato.jobs.artist import Artist
-from sfumato.jobs.messages import Prepare, Tools
+from sfumato.jobs.messages import Drawn, Order, Prepare, Report, Stepped, Stopped, Tools
+from sfumato.request import Result, StepEvent, UpscaleRequest
 
 
 class Model:
@@ -25,6 +27,11 @@ class Model:
 
     def generate(self, *_: Any) -> Any:
         raise NotImplementedError
+
+    def upscale(self, request: UpscaleRequest, on_step: Any = None) -> Result:
+        for step in (1, 2):
+            on_step(StepEvent(step=step, steps=2, seconds=float(step)))
+        return Result(images=(request.picture,), infos=(cast(Any, f"by {self.name}"),))
 
 
 def test_a_model_is_loaded_before_there_is_an_order_and_let_go(caplog: pytest.LogCaptureFixture) -> None:
@@ -44,3 +51,19 @@ def test_a_model_is_loaded_before_there_is_an_order_and_let_go(caplog: pytest.Lo
     assert opened[0]() is None
     artist.prepare(Prepare(model="broken"))
     assert "broken.safetensors ends too early" in caplog.text
+
+
+def test_a_picture_is_made_larger_by_the_studio_that_is_there_and_stops_after_a_tile() -> None:
+    artist = Artist(Tools(open_studio=lambda name: cast(Any, Model(name)), encode=lambda image, info, metadata: b"png"))
+    artist.prepare(Prepare(model="a"))
+    request = UpscaleRequest(picture=Image.new("RGB", (4, 4)), width=8, height=8, upscaler="plain")
+    order = Order(token=("j", 1), request=request, model=None, metadata=None, checkpoint=None, every=1)
+    reports: list[Report] = []
+
+    artist.draw(order, reports.append, lambda: False)
+    assert [type(each) for each in reports] == [Stepped, Stepped, Drawn]
+    assert reports[-1] == Drawn(pictures=((b"png", cast(Any, "by a")),))
+
+    reports.clear()
+    artist.draw(order, reports.append, lambda: True)
+    assert [type(each) for each in reports] == [Stepped, Stopped]

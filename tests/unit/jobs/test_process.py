@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import worker_tools
 from checkpoints import make_networks, write_ldm
+from PIL import Image
+from upscalers import write_plain
 
 from sfumato.jobs import process
 from sfumato.jobs.messages import Drawn, Failed, Kept, Order, Prepare, Report, Stepped, Stopped, WorkerLostError
 from sfumato.jobs.process import ProcessWorker, visible_device
-from sfumato.request import Txt2ImgRequest
+from sfumato.request import Txt2ImgRequest, UpscaleRequest
 
 REQUEST = Txt2ImgRequest(prompt="a cat", width=32, height=32, steps=4, seed=5)
 Start = Callable[[], ProcessWorker]
@@ -149,3 +152,19 @@ def test_each_worker_sees_its_own_device(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (visible_device(1), visible_device(5)) == ("6", "4,6")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_device(0) == ""
+
+
+def test_a_picture_is_made_larger(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plain(tmp_path / "models/upscalers")
+    monkeypatch.chdir(tmp_path)  # where the worker looks for models
+    picture = Image.effect_noise((400, 20), 60).convert("RGB")
+    request = UpscaleRequest(picture=picture, width=800, height=40, upscaler="plain")
+    worker = start()
+    reports = _draw(worker, request=request)
+
+    assert [type(each) for each in reports] == [Stepped, Stepped, Stepped, Drawn]
+    assert isinstance(reports[-1], Drawn)
+    data, info = reports[-1].pictures[0]
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.tobytes() == picture.resize((800, 40), Image.Resampling.NEAREST).tobytes()
+    assert info.text == "Postprocess upscale by: 2, Postprocess upscaler: plain"

@@ -12,11 +12,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from sfumato.engine.upscale import enlarged, info_of
 from sfumato.gallery import files, infotext
 from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.types import Cause, Job, Picture, Progress
-from sfumato.request import ImageInfo, Seconds, expected_size
+from sfumato.request import ImageInfo, Seconds, UpscaleRequest, expected_size
 from sfumato.runtime.formats import Formats
 from sfumato.runtime.plan import Sizes, outlook
 from sfumato.sampling import names
@@ -50,16 +51,18 @@ class Painter:
     def _paint(self, job: Job) -> None:
         out = io.BytesIO()
         Image.new("RGB", (8, 8), "gray").save(out, "JPEG")
-        self._queue.report(job, Progress(step=1, steps=job.request.steps, preview=out.getvalue()))
+        self._queue.report(job, Progress(step=1, steps=getattr(job.request, "steps", 1), preview=out.getvalue()))
         while "wait" in job.request.prompt and self._queue.current(job) and not self._ending.wait(0.01):
             pass
         if "fail" in job.request.prompt:
             self._queue.fail(job, Cause(kind="RequestError", message="width is 65 pixels"))
             return
-        self._queue.finish(job, [self._picture(job, k) for k in range(job.request.batch_size)])
+        self._queue.finish(job, [self._picture(job, k) for k in range(getattr(job.request, "batch_size", 1))])
 
     def _picture(self, job: Job, k: int) -> Picture:
         request = job.request
+        if isinstance(request, UpscaleRequest):
+            return self._enlarge(job, request)
         chosen = names.resolve(request.sampler, request.scheduler)
         width, height = expected_size(request)
         first = expected_size(replace(request, hires=None))
@@ -71,7 +74,13 @@ class Painter:
             eta=request.eta, model=job.model or "", model_hash="0123456789", device="cpu", dtype="float32",
             seconds=Seconds(encode=0.5, sample=request.steps * 2.0, decode=0.5),
         )  # fmt: skip
-        image = Image.new("RGB", (width, height), (info.seed % 256, 0, 0))
+        return self._put(job, k, Image.new("RGB", (width, height), (info.seed % 256, 0, 0)), info)
+
+    def _enlarge(self, job: Job, request: UpscaleRequest) -> Picture:
+        image = enlarged(request, lambda picture, size: picture.resize(size, Image.Resampling.NEAREST))
+        return self._put(job, 0, image, info_of(request, image, "cpu", 1.0, 0))
+
+    def _put(self, job: Job, k: int, image: Image.Image, info: ImageInfo) -> Picture:
         if job.save:
             return Picture(path=files.save(image, info, self._folder), info=info)
         path = self._queue.folder / "results" / f"{job.id}-{k}.png"
@@ -91,6 +100,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
         gallery=gallery,
         defaults=Defaults(model="stable-universe", size=(64, 64), steps=2),
         models=lambda: models,
+        upscalers=lambda: {"plain": tmp_path / "plain.safetensors"},
         prepare=lambda wish: None,
         outlook=lambda model, ask: outlook(SMALL, ask, Formats("float32", "float32"), 4_000_000_000),
         limits=Limits(body_bytes=1 << 20, picture_pixels=1 << 16, pixels=1 << 16, batch=4, iterations=4, jobs=50),

@@ -141,11 +141,27 @@ def test_upscaling(client: TestClient) -> None:
         assert image.size == (20, 20)
 
 
+def test_networks_make_pictures_larger_in_a_worker(client: TestClient, services: Services) -> None:
+    names = [each["name"] for each in client.get("/sdapi/v1/upscalers").json()]
+    assert "plain" in names
+    given = {"upscaler_1": "plain", "resize_mode": 1, "upscaling_resize_w": 20, "upscaling_resize_h": 20}
+    single = client.post("/sdapi/v1/extra-single-image", json={**given, "image": _picture()}).json()["image"]
+    pictures = {"imageList": [{"data": _picture()}, {"data": _picture(4, 8)}]}
+    batch = client.post("/sdapi/v1/extra-batch-images", json={**given, **pictures, "upscaling_crop": False}).json()
+
+    sizes = [Image.open(io.BytesIO(base64.b64decode(each))).size for each in (single, *batch["images"])]
+    assert sizes == [(20, 20), (20, 10), (10, 20)]
+    assert services.queue.list() == ()
+    assert client.post("/sdapi/v1/extra-batch-images", json={**given, "imageList": []}).json()["images"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [({"image": "http://localhost/x.png"}, 400), ({"image": "!"}, 400), ({"image": ""}, 400),
      ({"image": base64.b64encode(b"GIF89a").decode()}, 400), ({"image": _picture(300, 300)}, 400),
-     ({"upscaler_1": "odd"}, 422), ({"gfpgan_visibility": 1}, 501), ({"upscaling_resize": 16}, 200),
+     ({"upscaler_1": "odd"}, 422), ({"upscaler_1": "plain", "image": "!"}, 400),
+     ({"upscaler_1": "plain", "upscaling_resize": 16, "image": _picture(200, 200)}, 400),
+     ({"gfpgan_visibility": 1}, 501), ({"upscaling_resize": 16}, 200),
      ({"image": _picture(200, 200), "upscaling_resize": 16}, 400)],
 )  # fmt: skip
 def test_odd_pictures_are_refused(client: TestClient, change: dict, status: int) -> None:

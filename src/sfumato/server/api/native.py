@@ -7,11 +7,10 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 import sfumato
 from sfumato.errors import JobStateError, UnknownJobError
@@ -19,84 +18,19 @@ from sfumato.families.models_folder import size_of
 from sfumato.imaging.outpaint import extended
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Event, Job
-from sfumato.request import LATENT_UPSCALERS, MAX_SIDE, RESIZERS, Hires, Txt2ImgRequest, expected_size
+from sfumato.request import LATENT_UPSCALERS, RESIZERS, Hires, Txt2ImgRequest, UpscaleRequest, expected_size
 from sfumato.sampling import names
 from sfumato.server import work
-from sfumato.server.api.native_init import InitIn, to_init
 from sfumato.server.api.native_init import describe as describe_init
+from sfumato.server.api.native_init import to_init
+from sfumato.server.api.native_schema import Move, New, NewJob, NewUpscale, Txt2Img
 from sfumato.server.forecast import forecast
 from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
+from sfumato.server.upscaling import to_upscale
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
-Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
-JobId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-
-
-class HiresFields(BaseModel):
-    """A second pass: ``scale`` times as large, or to ``width`` x ``height``; what is left out is as in the first."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    scale: Annotated[float, Field(gt=0, le=16)] = Hires.scale
-    width: Side | None = None
-    height: Side | None = None
-    upscaler: str = Hires.upscaler
-    steps: Annotated[int, Field(ge=0, le=1000)] = 0
-    denoising_strength: Annotated[float, Field(gt=0, le=1)] = Hires.denoising_strength
-    sampler: str | None = None
-    scheduler: str | None = None
-    cfg_scale: Annotated[float, Field(ge=0, le=100)] | None = None
-    prompt: Annotated[str, Field(max_length=100_000)] | None = None
-    negative_prompt: Annotated[str, Field(max_length=100_000)] | None = None
-
-
-class Txt2Img(BaseModel):
-    """What to draw; what is left out, the model or the settings decide."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: Annotated[str, Field(max_length=100_000)]
-    negative_prompt: Annotated[str, Field(max_length=100_000)] = ""
-    width: Side | None = None
-    height: Side | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
-    sampler: str | None = None
-    scheduler: str | None = None
-    cfg_scale: Annotated[float, Field(ge=0, le=100)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=64)] = 1
-    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
-    eta: Annotated[float, Field(ge=0, le=1)] | None = None
-    subseed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
-    subseed_strength: Annotated[float, Field(ge=0, le=1)] = 0.0
-    seed_resize_from_w: Side | None = None
-    seed_resize_from_h: Side | None = None
-    tiling: bool = False
-    guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
-    hires: HiresFields | None = None
-    init: InitIn | None = None
-
-
-class NewJob(BaseModel):
-    """A request for the queue. ``save`` false keeps its pictures out of the gallery; ``metadata`` is how much their
-    files say of themselves, the settings' if it is not given.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["txt2img"] = "txt2img"
-    request: Txt2Img
-    model: str | None = None
-    save: bool = True
-    metadata: Literal["none", "ai-flag", "full"] | None = None
-
-
-class Move(BaseModel):
-    """Before which waiting job; none is the end of the queue."""
-
-    before: JobId | None = None
 
 
 def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
@@ -129,6 +63,7 @@ def describe(job: Job) -> dict[str, Any]:
     progress = job.progress
     return {
         "id": job.id,
+        "kind": "upscale" if isinstance(job.request, UpscaleRequest) else "txt2img",
         "state": job.state.value,
         "model": job.model,
         "save": job.save,
@@ -146,9 +81,11 @@ def describe(job: Job) -> dict[str, Any]:
     }
 
 
-def describe_request(request: Txt2ImgRequest) -> dict[str, Any]:
+def describe_request(request: Txt2ImgRequest | UpscaleRequest) -> dict[str, Any]:
     """A request as JSON, without the pixels of its pictures."""
     plain = {name: value for name, value in vars(request).items() if _plain(value)}
+    if isinstance(request, UpscaleRequest):
+        return {**plain, "size": list(request.picture.size), "crop": request.crop}
     hires = None if request.hires is None else asdict(request.hires)
     return {**plain, "hires": hires, "init": describe_init(request.init)}
 
@@ -175,14 +112,13 @@ def _job_routes(router: APIRouter, services: Services) -> None:
 
     @router.post("/jobs", status_code=201, tags=["jobs"])
     def create(
-        new: NewJob,
+        new: New,
         request: Request,
         response: Response,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> dict[str, Any]:
         """Queue a request. The same Idempotency-Key again gives the same job."""
-        model = services.model if new.model is None else services.find_model(new.model)
-        wanted = to_request(new.request, services)
+        wanted, model = _wanted(new, services)
         job = queue.submit(
             wanted,
             key=idempotency_key,
@@ -194,6 +130,15 @@ def _job_routes(router: APIRouter, services: Services) -> None:
         )
         response.headers["Location"] = f"/api/v1/jobs/{job.id}"
         return describe(job)
+
+
+def _wanted(new: NewJob | NewUpscale, services: Services) -> tuple[Txt2ImgRequest | UpscaleRequest, str | None]:
+    """A checked request, and the model that it is for; none for what needs none."""
+    if isinstance(new, NewUpscale):
+        given = new.request
+        return to_upscale(given.picture, given.upscaler, given.measure, services), None
+    model = services.model if new.model is None else services.find_model(new.model)
+    return to_request(new.request, services), model
 
 
 def _look_routes(router: APIRouter, services: Services) -> None:

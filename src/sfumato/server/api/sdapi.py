@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import secrets
 import time
@@ -12,26 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
-from PIL import Image
 
 import sfumato
 from sfumato.errors import RequestError
-from sfumato.gallery import files, infotext
+from sfumato.gallery import infotext
 from sfumato.imaging.masks import check as check_mask
 from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest, nth_batch
 from sfumato.sampling import names
 from sfumato.server import images
-from sfumato.server.api import sdapi_hires, sdapi_options
-from sfumato.server.api.sdapi_schema import (
-    Drawing,
-    Extra,
-    ExtraBatch,
-    ExtraSingle,
-    Img2Img,
-    Interrogate,
-    PngInfo,
-    Txt2Img,
-)
+from sfumato.server.api import sdapi_extra, sdapi_hires, sdapi_options
+from sfumato.server.api.sdapi_schema import Drawing, Img2Img, Txt2Img
 from sfumato.server.failures import NotSupportedError
 from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
@@ -54,7 +43,6 @@ _IDLE: dict[str, tuple[object, ...]] = {
     "latent_mask": (None, ""),
     "initial_noise_multiplier": (None, 1),
 }
-RESIZERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 _SEED_BITS = 32
 
 
@@ -92,7 +80,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         )
         return answer(given, drawn)
 
-    _extra_routes(router, services)
+    sdapi_extra.add(router, services, tasks)
     _control_routes(router, tasks)
     return router
 
@@ -259,72 +247,6 @@ def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
         "is_using_inpainting_conditioning": False,
         "version": f"sfumato {sfumato.__version__}",
     }
-
-
-def _extra_routes(router: APIRouter, services: Services) -> None:
-    @router.post("/extra-single-image")
-    def extra_single(given: ExtraSingle) -> dict[str, Any]:
-        """A larger picture."""
-        return {"html_info": "", "image": _enlarged(given, given.image, services)}
-
-    @router.post("/extra-batch-images")
-    def extra_batch(given: ExtraBatch) -> dict[str, Any]:
-        """Larger pictures."""
-        return {"html_info": "", "images": [_enlarged(given, each.data, services) for each in given.imageList]}
-
-    @router.post("/png-info")
-    def png_info(given: PngInfo) -> dict[str, Any]:
-        """How a picture was made, as it says itself."""
-        if not given.image.strip():
-            raise HTTPException(404, "Image not found")
-        return _read_info(images.decode(given.image), services)
-
-    @router.post("/interrogate")
-    def interrogate(given: Interrogate) -> dict[str, Any]:
-        """What a picture shows: needs a model that this server does not have."""
-        if not given.image:
-            raise HTTPException(404, "Image not found")
-        raise NotSupportedError("interrogate is not supported by this server.")
-
-
-def _enlarged(given: Extra, text: str, services: Services) -> str:
-    for name in ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility"):
-        if getattr(given, name) > 0:
-            raise NotSupportedError(f"{name} is not supported by this server; leave it out.")
-    picture = images.from_base64(text, services.limits.picture_pixels)
-    if given.upscaler_1 != "None":
-        if given.upscaler_1 not in RESIZERS:
-            raise HTTPException(422, f"Invalid upscaler {given.upscaler_1!r}; known: None, {', '.join(RESIZERS)}")
-        picture = _resized(given, picture, services)
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return images.to_base64(out.getvalue())
-
-
-def _resized(given: Extra, picture: Image.Image, services: Services) -> Image.Image:
-    how, (width, height) = RESIZERS[given.upscaler_1], picture.size
-    target = (given.upscaling_resize_w, given.upscaling_resize_h)
-    if given.resize_mode == 0:
-        scale = given.upscaling_resize
-    else:
-        fit = max if given.upscaling_crop else min
-        scale = fit(target[0] / width, target[1] / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if size[0] * size[1] > services.limits.pixels:
-        raise RequestError(f"{size[0]}x{size[1]} is too large; at most {services.limits.pixels} pixels are drawn.")
-    large = picture.resize(size, how)
-    if given.resize_mode == 1 and given.upscaling_crop:
-        left, top = (size[0] - target[0]) // 2, (size[1] - target[1]) // 2
-        large = large.crop((left, top, left + target[0], top + target[1]))
-    return large
-
-
-def _read_info(data: bytes, services: Services) -> dict[str, Any]:
-    images.from_bytes(data, services.limits.picture_pixels)
-    text = files.read_bytes(data)
-    with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
-        items = {key: value for key, value in image.info.items() if isinstance(value, str)}
-    return {"info": text or "", "items": items, "parameters": infotext.parse(text) if text else {}}
 
 
 def _control_routes(router: APIRouter, tasks: Tasks) -> None:

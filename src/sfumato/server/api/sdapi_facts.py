@@ -13,7 +13,7 @@ from sfumato.jobs.messages import Prepare
 from sfumato.request import LATENT_UPSCALERS
 from sfumato.sampling import names
 from sfumato.server.api import sdapi_options
-from sfumato.server.api.sdapi import RESIZERS
+from sfumato.server.api.sdapi_extra import RESIZERS
 from sfumato.server.failures import NotSupportedError
 from sfumato.server.services import Services
 from sfumato.server.strict import Route
