@@ -146,7 +146,7 @@ def test_the_documented_calls_work(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     calls = [line for block in re.findall(r"```curl\n(.*?)```", page, re.DOTALL) for line in _lines(block)]
 
-    assert len(calls) == 9
+    assert len(calls) == 10
     with _served(tmp_path) as (address, process):
         for call in calls:
             command = shlex.split(call.replace("http://localhost:7860", address))

@@ -15,9 +15,9 @@ from sfumato.cli.flags import Txt2ImgFlags
 from sfumato.cli.progress import step_bar
 from sfumato.cli.prompts import RANDOM_SEED_LIMIT, read_prompts
 from sfumato.errors import RequestError
-from sfumato.grid.axes import Axis, parse_axis
+from sfumato.grid.axes import parse_axis
 from sfumato.grid.expand import Grid, expand, matrix
-from sfumato.grid.sheet import draw_sheet
+from sfumato.grid.sheet import describe, draw_sheet
 from sfumato.request import ImageInfo, Txt2ImgRequest
 
 if TYPE_CHECKING:
@@ -99,22 +99,9 @@ def _draw(grid: Grid, settings: Settings, saver: txt2img.Saver, open_studio: Ope
         typer.echo(f"Stopped; {saver.count} finished picture{'s' * (saver.count != 1)} kept.", err=True)
     if pictures:
         first = pictures[min(pictures)][1]
-        saver.save_sheet(draw_sheet(grid, {k: image for k, (image, _) in pictures.items()}), described(grid, first))
+        saver.save_sheet(draw_sheet(grid, {k: image for k, (image, _) in pictures.items()}), describe(grid, first))
     if stopped:
         raise typer.Exit(txt2img.INTERRUPTED)
-
-
-def described(grid: Grid, info: ImageInfo) -> ImageInfo:
-    """What the sheet's metadata say: the first picture's, and the axes under the web UI's names."""
-    said: dict[str, object] = {"Script": "X/Y/Z plot"}
-    for letter, axis in (("X", grid.x), ("Y", grid.y), ("Z", grid.z)):
-        if axis.field:
-            said |= {f"{letter} Type": axis.field, f"{letter} Values": ", ".join(_plain(axis))}
-    return dataclasses.replace(info, extra={**info.extra, **said})
-
-
-def _plain(axis: Axis) -> list[str]:
-    return [label.removeprefix(f"{axis.field.replace('_', ' ')}: ").replace("\n", "; ") for label in axis.labels]
 
 
 def _open_studio(settings: Settings, model: str | None) -> txt2img.Studio:

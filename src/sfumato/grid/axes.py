@@ -41,7 +41,7 @@ _ALIASES: Mapping[str, str] = {
 }
 #: Fields that tell by themselves what they are; their labels are the bare values.
 _SPEAKING = ("prompt", "negative_prompt", "sampler", "scheduler", MODEL, SIZE, SEARCH_REPLACE)
-_NOT_AN_AXIS = ("batch_size",)
+_NOT_AN_AXIS = ("batch_size", "extended")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,8 @@ def readers() -> dict[str, Read]:
         if kind in _KINDS and field.name not in _NOT_AN_AXIS:
             found[field.name] = _KINDS[kind]
         elif isinstance(part, type) and is_dataclass(part):
-            inner = ((one.name, str(one.type).split(" | ")[0]) for one in fields(part))
+            own = [one for one in fields(part) if one.name not in _NOT_AN_AXIS]
+            inner = ((one.name, str(one.type).split(" | ")[0]) for one in own)
             found |= {f"{field.name}.{one}": _KINDS[of] for one, of in inner if of in _KINDS}
     return found
 

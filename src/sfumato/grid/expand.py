@@ -29,12 +29,24 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Cells in the order of reading: x fastest, z slowest."""
+class Layout:
+    """Three axes; their cells are in the order of reading: x fastest, z slowest."""
 
     x: Axis
     y: Axis
     z: Axis
+
+    @property
+    def places(self) -> tuple[tuple[int, int, int], ...]:
+        """Each cell's place on the axes."""
+        columns, rows, levels = (range(len(axis.values)) for axis in (self.x, self.y, self.z))
+        return tuple((x, y, z) for z in levels for y in rows for x in columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Layout):
+    """A layout with what is drawn in its cells."""
+
     cells: tuple[Cell, ...]
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
 
 from sfumato.errors import RequestError
-from sfumato.grid.expand import Grid
+from sfumato.grid.axes import Axis
+from sfumato.grid.expand import Layout
+from sfumato.request import ImageInfo
 
 _PAPER, _INK, _EMPTY = "white", "black", "#cccccc"
 #: Letters' height, as a share of a cell's shorter side, and its bounds in pixels.
@@ -38,7 +40,7 @@ class _Plan:
         )
 
 
-def draw_sheet(grid: Grid, pictures: Mapping[int, Image.Image] | Sequence[Image.Image]) -> Image.Image:
+def draw_sheet(grid: Layout, pictures: Mapping[int, Image.Image] | Sequence[Image.Image]) -> Image.Image:
     """One picture of all of them. ``pictures`` are by the cells' numbers; a cell that has none is left grey.
 
     Labels are wrapped to their cell's width. Pictures of different sizes lie in the middle of equal cells. A level of z
@@ -51,32 +53,48 @@ def draw_sheet(grid: Grid, pictures: Mapping[int, Image.Image] | Sequence[Image.
     if not found:
         raise RequestError("The grid has no picture; there is nothing to put on a sheet.")
     columns, rows, levels = (len(axis.values) for axis in (grid.x, grid.y, grid.z))
-    plan = _plan(grid, _cell_size(found.values(), columns * rows * levels))
+    plan = _plan(grid, cell_size([each.size for each in found.values()], columns * rows * levels))
     right, bottom = plan.corner(columns, rows, levels - 1, rows)
     sheet = Image.new("RGB", (right, bottom), _PAPER)
     pen = ImageDraw.Draw(sheet)
     _write_labels(pen, plan, grid, sheet.width)
-    for number, cell in enumerate(grid.cells):
-        left, top = plan.corner(cell.x, cell.y, cell.z, rows)
+    for number, place in enumerate(grid.places):
+        left, top = plan.corner(*place, rows)
         picture = found.get(number)
         if picture is None:
             pen.rectangle((left, top, left + plan.cell[0] - 1, top + plan.cell[1] - 1), fill=_EMPTY)
             continue
         small = picture.convert("RGB")
         small.thumbnail(plan.cell)
-        place = left + (plan.cell[0] - small.width) // 2, top + (plan.cell[1] - small.height) // 2
-        sheet.paste(small, place)
+        sheet.paste(small, (left + (plan.cell[0] - small.width) // 2, top + (plan.cell[1] - small.height) // 2))
     return sheet
 
 
-def _cell_size(pictures: Iterable[Image.Image], count: int) -> tuple[int, int]:
-    sizes = [picture.size for picture in pictures]
+def describe(grid: Layout, info: ImageInfo) -> ImageInfo:
+    """What the sheet's metadata say: the first picture's, and the axes under the web UI's names."""
+    said: dict[str, object] = {"Script": "X/Y/Z plot"}
+    for letter, axis in (("X", grid.x), ("Y", grid.y), ("Z", grid.z)):
+        if axis.field:
+            said |= {f"{letter} Type": axis.field, f"{letter} Values": ", ".join(_plain(axis))}
+    return replace(info, extra={**info.extra, **said})
+
+
+def _plain(axis: Axis) -> list[str]:
+    return [label.removeprefix(f"{axis.field.replace('_', ' ')}: ").replace("\n", "; ") for label in axis.labels]
+
+
+def cell_size(sizes: Sequence[tuple[int, int]], count: int) -> tuple[int, int]:
+    """The room for each of ``count`` pictures, of these sizes in pixels, on one sheet.
+
+    >>> cell_size([(512, 768), (768, 512)], 6)
+    (768, 768)
+    """
     width, height = max(w for w, _ in sizes), max(h for _, h in sizes)
     ratio = min(1.0, (MAX_PIXELS / (count * width * height)) ** 0.5)
     return max(1, int(width * ratio)), max(1, int(height * ratio))
 
 
-def _plan(grid: Grid, cell: tuple[int, int]) -> _Plan:
+def _plan(grid: Layout, cell: tuple[int, int]) -> _Plan:
     letter = round(min(_LARGEST, max(_SMALLEST, min(cell) * _LETTER)))
     font, gap = ImageFont.load_default(letter), max(2, letter // 3)
     left = 0
@@ -89,7 +107,7 @@ def _plan(grid: Grid, cell: tuple[int, int]) -> _Plan:
     return _Plan(cell, top, left, title, gap, font)
 
 
-def _write_labels(pen: ImageDraw.ImageDraw, plan: _Plan, grid: Grid, width: int) -> None:
+def _write_labels(pen: ImageDraw.ImageDraw, plan: _Plan, grid: Layout, width: int) -> None:
     rows = len(grid.y.values)
     for z, title in enumerate(grid.z.labels):
         top = plan.corner(0, 0, z, rows)[1]

@@ -43,7 +43,7 @@ def whole_numbers(text: str) -> list[int]:
     >>> whole_numbers("1-3, 10-5 (-2), 1-10 [4]")
     [1, 2, 3, 10, 8, 6, 1, 4, 7, 10]
     """
-    return [math.floor(value + 1e-9) for value in _numbers(text, _whole)]
+    return [value if isinstance(value, int) else math.floor(value + 1e-9) for value in _numbers(text, _whole)]
 
 
 def numbers(text: str) -> list[float]:
@@ -97,17 +97,21 @@ def _spread(span: re.Match[str], read: Callable[[str], float]) -> list[float]:
     step = read(span["step"]) if span["step"] is not None else math.copysign(1, high - low)
     if step == 0 or (high - low) * step < 0:
         raise RequestError(f"{span[0].strip()!r} never ends: {step:+g} does not lead from {low:g} to {high:g}.")
-    count = math.floor((high - low) / step + 1e-9) + 1
-    if count > MAX_VALUES:
-        raise RequestError(f"{span[0].strip()!r} has {count} values; an axis has at most {MAX_VALUES}.")
+    steps = (high - low) / step
+    if not steps < MAX_VALUES:
+        raise RequestError(f"{span[0].strip()!r} has {steps + 1:.0f} values; an axis has at most {MAX_VALUES}.")
+    count = math.floor(steps + 1e-9) + 1
     return [round(low + k * step, 10) for k in range(count)]
 
 
 def _whole(value: str) -> float:
     try:
-        return int(value)
+        number = int(value)
     except ValueError as error:
         raise RequestError(f"{value!r} is not a whole number; write 1,2,3 or 1-5 or 1-10 (+2) or 1-10 [4].") from error
+    if abs(number) >= 2**63:
+        raise RequestError(f"{value[:40]!r} is too large a number; whole numbers have at most 63 bits.")
+    return number
 
 
 def _real(value: str) -> float:

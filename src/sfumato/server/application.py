@@ -16,7 +16,7 @@ import sfumato
 from sfumato.runtime.atomic import write_whole
 from sfumato.server import endings, failures, reference
 from sfumato.server.access import Access, Guard
-from sfumato.server.api import facts, models, native, openai, pictures, sdapi, sdapi_facts
+from sfumato.server.api import facts, grids, models, native, openai, pictures, sdapi, sdapi_facts
 from sfumato.server.api import styles as style_routes
 from sfumato.server.api import trainings as training_routes
 from sfumato.server.limits import BodyLimit
@@ -45,6 +45,7 @@ def create(services: Services, access: Access, desk: Desk | None = None, folder:
     app = FastAPI(title="Sfumato", version=sfumato.__version__, docs_url=None, redoc_url=None, lifespan=life)
     failures.install(app)
     app.include_router(native.routes(services))
+    app.include_router(grids.routes(services))
     app.include_router(pictures.routes(services))
     if services.styles is not None:
         app.include_router(style_routes.routes(services.styles))

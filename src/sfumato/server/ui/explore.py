@@ -11,9 +11,9 @@ from nicegui import app, ui
 from sfumato.errors import SfumatoError
 from sfumato.gallery import infotext
 from sfumato.grid import axes
-from sfumato.grid.expand import Grid
 from sfumato.jobs.types import Job
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
+from sfumato.server import grids
 from sfumato.server.ui import fields
 from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.desk import Desk
@@ -111,20 +111,13 @@ class ExplorePage(Workbench[ExploreForm]):
         self.keep()
         try:
             grid = self.form.grid()
-            jobs = await asyncio.to_thread(self._submit, grid)
+            jobs = await asyncio.to_thread(grids.submit, self.desk.services, grid)
         except SfumatoError as error:
             self.tell(str(error))
             return
         self.tell("")
         app.storage.user["explored"] = {"form": self.form.pinned(grid.cells[0].request.seed or 0), "jobs": jobs}
         self.sheet.show(grid, jobs)
-
-    def _submit(self, grid: Grid) -> list[str]:
-        """A job for each cell, each model's together; nothing is begun when one of the models is unknown."""
-        services = self.desk.services
-        models = [None if cell.model is None else services.find_model(cell.model) for cell in grid.cells]
-        jobs = {k: services.queue.submit(grid.cells[k].request, model=models[k]).id for k in grid.by_model}
-        return [jobs[k] for k in range(len(grid.cells))]
 
     def _resume(self) -> None:
         """The grid of the last visit, if it can be made again."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 from collections.abc import Callable, Sequence
 
 from nicegui import ui
-from PIL import Image
 
 from sfumato.errors import JobStateError, SfumatoError, UnknownJobError
 from sfumato.grid.expand import MAX_CELLS, Grid
-from sfumato.grid.sheet import draw_sheet
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Job
+from sfumato.server.grids import read_sheet
 from sfumato.server.ui.pictures import picture_url
 from sfumato.server.ui.words import say
 from sfumato.server.ui.zoom import Zoom
@@ -132,14 +130,7 @@ class SheetView:
 
     def _sheet(self) -> bytes:
         """The labelled sheet of what there is, as a PNG."""
-        found, grid, out = {}, self.grid, io.BytesIO()
-        for number, id in enumerate(self.jobs):
-            if (job := self._ended.get(id)) is not None and job.pictures:
-                with Image.open(job.pictures[0].path) as picture:
-                    found[number] = picture.convert("RGB")
-        if grid is not None:
-            draw_sheet(grid, found).save(out, "PNG")
-        return out.getvalue()
+        return b"" if self.grid is None else read_sheet(self._queue, self.grid, self.jobs)
 
 
 def _head(text: str, props: str) -> None:
