@@ -84,6 +84,17 @@ def test_prompts_of_a_file_and_iterations(argv: Argv, clean: Path, capsys: pytes
     assert len(_pictures(clean / "out")) == 5
 
 
+def test_a_line_of_a_file_may_have_flags(argv: Argv, clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clean / "prompts.txt").write_text(
+        'a cat\n--prompt "a dog" --seed 9 --steps 3 --sampler_name "Euler a" --n_iter 2\n'
+    )
+
+    shown = _run_json(argv("--from-file", "prompts.txt", "--seed", "5"), capsys)
+
+    assert [one["seed"] for one in shown] == [5, 9, 10]
+    assert [(one["steps"], one["sampler"]) for one in shown[1:]] == [(3, "Euler a")] * 2
+
+
 def test_a_network_of_nan_ends_in_an_error_and_no_file(
     argv: Argv, clean: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

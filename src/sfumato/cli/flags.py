@@ -12,7 +12,13 @@ Prompt = Annotated[
     list[str] | None, Option("--prompt", metavar="TEXT", help="What to draw. Repeat for several prompts.")
 ]
 PromptsFile = Annotated[
-    str | None, Option("--prompts_file", metavar="FILE", help="A file with a prompt on each line; - is standard input.")
+    str | None,
+    Option(
+        "--prompts_file",
+        "--from_file",
+        metavar="FILE",
+        help="A file with a prompt, or flags as --prompt TEXT --steps N, on each line; - is standard input.",
+    ),
 ]
 NegativePrompt = Annotated[
     str | None, Option("--negative_prompt", metavar="TEXT", help="What to keep out of the picture.")

@@ -88,7 +88,7 @@ def _add(flags: QueueFlags) -> None:
     prompts = read_prompts(flags.picture.prompt, flags.picture.prompts_file)
     settings = txt2img.load_settings(flags.picture)
     template = txt2img.to_template(flags.picture, settings)
-    txt2img.check_run(template, flags.picture, settings)
+    txt2img.check_run(template, flags.picture, settings, prompts)
     model = flags.picture.ckpt.absolute() if flags.picture.ckpt else flags.picture.model
     with _open(flags) as queue:
         for number, request in enumerate(batches(prompts, template, flags.picture.n_iter)):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,8 @@ from sfumato.cli import checks
 from sfumato.cli.flags import Txt2ImgFlags
 from sfumato.cli.hires import to_hires
 from sfumato.cli.progress import OnStep, step_bar
-from sfumato.cli.prompts import batches, check_text, read_prompts
+from sfumato.cli.prompt_lines import Line
+from sfumato.cli.prompts import SEED_LIMIT, batches, check_text, read_prompts
 from sfumato.cli.vary import to_fields
 from sfumato.errors import RequestError
 from sfumato.gallery import files, names
@@ -78,7 +79,7 @@ def run(flags: Txt2ImgFlags, open_studio: OpenStudio | None = None, init: InitIm
     if init is not None:
         size = {} if flags.resolution is not None else {"width": flags.width, "height": flags.height}
         template = dataclasses.replace(template, init=init, **size)
-    check_run(template, flags, settings)
+    check_run(template, flags, settings, prompts)
     saver = Saver(settings, flags)
     try:
         studio = (open_studio or _open_studio)(settings)
@@ -162,12 +163,14 @@ def to_template(flags: Txt2ImgFlags, settings: Settings) -> Txt2ImgRequest:
     )
 
 
-def check_run(template: Txt2ImgRequest, flags: Txt2ImgFlags, settings: Settings) -> None:
-    """Checks of the run as a whole: numbers, names, model and output folder."""
+def check_run(template: Txt2ImgRequest, flags: Txt2ImgFlags, settings: Settings, prompts: Sequence[Line] = ()) -> None:
+    """Checks of the run as a whole: numbers and names, of every line of prompts too, model and output folder."""
     from sfumato.families import models_folder
 
     checks.check_request(template, flags.n_iter)
     _check_sampler(template.sampler, template.scheduler)
+    for line in prompts:
+        check_line(line, template, flags.n_iter)
     folders = [Path(settings.models_dir)]
     models_folder.find(settings.model.type, folders)
     for kind in ("vae", "text_encoder"):
@@ -175,6 +178,29 @@ def check_run(template: Txt2ImgRequest, flags: Txt2ImgFlags, settings: Settings)
     names.check_pattern(settings.output.pattern)
     pixels = (template.width or 0) * (template.height or 0)
     files.check_writable(Path(settings.output.dir), need_bytes=3 * pixels * template.batch_size)
+
+
+def check_line(line: Line, template: Txt2ImgRequest, n_iter: int) -> None:
+    """Checks of what a line of a file changes.
+
+    Raises:
+        RequestError: a number is out of range or a name is unknown; the message names the line.
+    """
+    if not line.changes and line.n_iter is None:
+        return
+    request = line.applied(template)
+    try:
+        checks.check_request(request, n_iter if line.n_iter is None else line.n_iter)
+        checks.check_range("--subseed", request.subseed, 0, SEED_LIMIT - request.batch_size)
+        for name in ("subseed_strength", "guidance_rescale"):
+            checks.check_range(f"--{name}", getattr(request, name), 0, 1)
+        if (request.seed_resize_from_w is None) is not (request.seed_resize_from_h is None):
+            raise RequestError("--seed_resize_from_w and --seed_resize_from_h are one size; give both, or none.")
+        for name in ("seed_resize_from_w", "seed_resize_from_h"):
+            checks.check_range(f"--{name}", getattr(request, name), 8, checks.MAX_SIDE)
+        _check_sampler(request.sampler, request.scheduler)
+    except RequestError as error:
+        raise RequestError(f"line {line.number} of the prompts: {error}") from error
 
 
 class Saver:

@@ -44,11 +44,13 @@ def run(flags: Txt2ImgFlags, axes: list[str | None], parts: bool, open_studio: O
     prompts = read_prompts(flags.prompt, flags.prompts_file)
     if len(prompts) != 1:
         raise RequestError(f"A plot has one prompt, and there are {len(prompts)}; try --x 'prompt=\"one, red\",two'.")
+    if prompts[0].n_iter not in (None, 1):
+        raise RequestError("A plot has one picture a cell; leave --n_iter out of the prompt's line.")
     settings = txt2img.load_settings(flags)
-    template = dataclasses.replace(txt2img.to_template(flags, settings), prompt=prompts[0])
+    template = prompts[0].applied(txt2img.to_template(flags, settings))
     if template.seed is None:
         template = dataclasses.replace(template, seed=secrets.randbelow(RANDOM_SEED_LIMIT))
-    txt2img.check_run(template, flags, settings)
+    txt2img.check_run(template, flags, settings, prompts)
     grid = to_grid(template, axes, parts)
     check_cells(grid, settings)
     _draw(grid, settings, txt2img.Saver(settings, flags), open_studio or _open_studio)

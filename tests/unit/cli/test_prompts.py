@@ -9,21 +9,26 @@ from pathlib import Path
 import pytest
 
 from sfumato.cli import prompts
+from sfumato.cli.prompt_lines import Line
 from sfumato.errors import RequestError
 from sfumato.request import Txt2ImgRequest
+
+
+def _lines(*texts: str) -> list[Line]:
+    return [Line(prompt=text) for text in texts]
 
 
 def test_flags_come_before_the_file_and_empty_lines_do_not_count(tmp_path: Path) -> None:
     file = tmp_path / "p.txt"
     file.write_bytes("\ufeffone\r\n\r\n  two  \n絵\n".encode())
 
-    assert prompts.read_prompts(["zero", ""], str(file)) == ["zero", "", "one", "two", "絵"]
+    assert [each.prompt for each in prompts.read_prompts(["zero", ""], str(file))] == ["zero", "", "one", "two", "絵"]
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(b"a\nb\n")))
 
-    assert prompts.read_prompts(None, "-") == ["a", "b"]
+    assert [each.prompt for each in prompts.read_prompts(None, "-")] == ["a", "b"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n \n\t\n", b"\xef\xbb\xbf"])
@@ -58,17 +63,25 @@ def test_undecodable_bytes_of_a_terminal_are_an_error() -> None:
 def test_seeds_advance_by_batch_size_and_every_prompt_starts_anew() -> None:
     template = Txt2ImgRequest(prompt="", seed=10, batch_size=3)
 
-    got = [(request.prompt, request.seed) for request in prompts.batches(["a", "b"], template, 2)]
+    got = [(request.prompt, request.seed) for request in prompts.batches(_lines("a", "b"), template, 2)]
 
     assert got == [("a", 10), ("a", 13), ("b", 10), ("b", 13)]
 
 
 def test_seed_zero_is_a_seed() -> None:
-    assert [r.seed for r in prompts.batches(["a"], Txt2ImgRequest(prompt="", seed=0), 2)] == [0, 1]
+    assert [r.seed for r in prompts.batches(_lines("a"), Txt2ImgRequest(prompt="", seed=0), 2)] == [0, 1]
 
 
 def test_without_a_seed_every_prompt_has_its_own() -> None:
-    seeds = [r.seed for r in prompts.batches(["a", "b", "c"], Txt2ImgRequest(prompt=""), 1)]
+    seeds = [r.seed for r in prompts.batches(_lines("a", "b", "c"), Txt2ImgRequest(prompt=""), 1)]
 
     assert len(set(seeds)) == 3
     assert all(seed is not None and 0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_line_of_flags_goes_before_the_run() -> None:
+    line = Line(prompt="a", changes={"seed": 3, "steps": 9}, n_iter=2)
+
+    found = prompts.batches([line, *_lines("b")], Txt2ImgRequest(prompt="", seed=10, steps=4), 1)
+
+    assert [(each.prompt, each.seed, each.steps) for each in found] == [("a", 3, 9), ("a", 4, 9), ("b", 10, 4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.cli.prompt_lines import Line
 from sfumato.cli.prompts import batches
 from sfumato.cli.vary import to_fields
 from sfumato.errors import RequestError
@@ -40,8 +41,8 @@ def test_what_is_wrong_is_said(flags: dict, said: str) -> None:
 def test_batches_of_a_variation_count_its_seeds() -> None:
     template = Txt2ImgRequest(prompt="", seed=7, subseed=3, subseed_strength=0.2, batch_size=2)
 
-    assert [(one.seed, one.subseed) for one in batches(["a cat"], template, 2)] == [(7, 3), (7, 5)]
+    assert [(one.seed, one.subseed) for one in batches([Line(prompt="a cat")], template, 2)] == [(7, 3), (7, 5)]
     unnamed = Txt2ImgRequest(prompt="", seed=7, subseed_strength=0.2)
-    drawn = [one.subseed for one in batches(["a cat"], unnamed, 2)]
+    drawn = [one.subseed for one in batches([Line(prompt="a cat")], unnamed, 2)]
     assert drawn[0] is not None
     assert drawn[1] == drawn[0] + 1
