@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from sfumato.request import Hires, ImageInfo, InitImage, Mask, Result, StepEvent, Txt2ImgRequest
 
 if TYPE_CHECKING:
-    from sfumato.engine.studio import Studio, generate
+    from sfumato.engine.simple import generate
+    from sfumato.engine.studio import Studio
 
 __all__ = ["Hires", "ImageInfo", "InitImage", "Mask", "Result", "StepEvent", "Studio", "Txt2ImgRequest", "generate"]
 __version__ = "0.1.0"
@@ -21,7 +22,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """``Studio`` and ``generate`` need torch, so they are imported when they are first used."""
     if name in ("Studio", "generate"):
-        from sfumato.engine import studio
+        from sfumato.engine import simple
 
-        return getattr(studio, name)
+        return getattr(simple, name)
     raise AttributeError(f"module 'sfumato' has no attribute {name!r}")

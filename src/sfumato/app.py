@@ -177,7 +177,7 @@ def _environment(loaded: Loaded) -> dict[str, str]:
     return {f"SFUMATO_{key.upper().replace('.', '__')}": value for key, value in given.items()}
 
 
-def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask) -> Outlook:
+def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask, refiner: str | None) -> Outlook:
     """What a worker would plan: it may take what it has, and what is free beside it."""
     import psutil
 
@@ -192,6 +192,8 @@ def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask) -> Outlook:
             with contextlib.suppress(psutil.Error):  # a worker that was just lost
                 held = max(held, psutil.Process(pid).memory_info().rss)
     sizes = sizes_of(models_folder.find(model, [Path(settings.models_dir)]))
+    if refiner is not None:
+        sizes = sizes.beside(sizes_of(models_folder.find(refiner, [Path(settings.models_dir)])))
     chosen = formats.choose(settings.model.precision, facts.kind, facts.bf16, facts.fp16)
     return outlook(sizes, ask, chosen, facts.free_memory + held, settings.memory)
 

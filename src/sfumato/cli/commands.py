@@ -47,6 +47,8 @@ def txt2img(
     seed_resize_from: flags.SeedResizeFrom = None,
     tiling: flags.Tiling = False,
     guidance_rescale: flags.GuidanceRescale = 0.0,
+    refiner: flags.Refiner = None,
+    refiner_switch_at: flags.RefinerSwitchAt = 0.8,
     hires_scale: flags.HiresScale = None,
     hires_resolution: flags.HiresResolution = None,
     hires_upscaler: flags.HiresUpscaler = "Latent",

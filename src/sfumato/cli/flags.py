@@ -83,6 +83,12 @@ GuidanceRescale = Annotated[
     float,
     Option("--guidance_rescale", metavar="N", help="Less over-exposure at high guidance: 0 is none, 0.7 is usual."),
 ]
+Refiner = Annotated[
+    str | None, Option("--refiner", metavar="NAME", help="A second model for the last steps: its name, or a path.")
+]
+RefinerSwitchAt = Annotated[
+    float, Option("--refiner_switch_at", metavar="N", help="After which share of the way it draws.")
+]
 Version = Annotated[bool, Option("--version", help="Print the version.")]
 Port = Annotated[int, Option("--port", metavar="N", help="Where the page is: http://localhost:N. 0 takes a free one.")]
 Listen = Annotated[bool, Option("--listen", help="Let other computers in; needs --api_auth.")]
@@ -252,6 +258,8 @@ class Txt2ImgFlags:
     seed_resize_from: str | None = None
     tiling: bool = False
     guidance_rescale: float = 0.0
+    refiner: str | None = None
+    refiner_switch_at: float = 0.8
     hires_scale: float | None = None
     hires_resolution: str | None = None
     hires_upscaler: str = "Latent"

@@ -172,7 +172,8 @@ def check_run(template: Txt2ImgRequest, flags: Txt2ImgFlags, settings: Settings,
     for line in prompts:
         check_line(line, template, flags.n_iter)
     folders = [Path(settings.models_dir)]
-    models_folder.find(settings.model.type, folders)
+    for model in filter(None, (settings.model.type, template.refiner)):
+        models_folder.find(model, folders)
     for kind in ("vae", "text_encoder"):
         models_folder.find_parts(getattr(settings.model, kind) or "", kind, folders)
     names.check_pattern(settings.output.pattern)

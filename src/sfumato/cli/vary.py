@@ -1,4 +1,4 @@
-"""The flags of varied noise, edges that fit and guidance that is put back, as fields of a request."""
+"""The flags of varied noise, edges that fit, guidance that is put back and a refiner, as fields of a request."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def to_fields(flags: Txt2ImgFlags) -> dict[str, Any]:
     """
     checks.check_range("--subseed_strength", flags.subseed_strength, 0, 1)
     checks.check_range("--guidance_rescale", flags.guidance_rescale, 0, 1)
+    checks.check_range("--refiner_switch_at", flags.refiner_switch_at, 0, 1)
+    if flags.refiner is None and flags.refiner_switch_at != Txt2ImgFlags.refiner_switch_at:
+        raise RequestError("--refiner_switch_at is about a second model; add --refiner NAME.")
     subseed = None if flags.subseed == -1 else flags.subseed
     checks.check_range("--subseed", subseed, 0, SEED_LIMIT - flags.n_iter * flags.batch_size)
     if flags.subseed is not None and not flags.subseed_strength:
@@ -34,4 +37,6 @@ def to_fields(flags: Txt2ImgFlags) -> dict[str, Any]:
         "seed_resize_from_h": height,
         "tiling": flags.tiling,
         "guidance_rescale": flags.guidance_rescale,
+        "refiner": flags.refiner,
+        "refiner_switch_at": flags.refiner_switch_at,
     }

@@ -17,6 +17,7 @@ from sfumato.engine import beside, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.enlarge import SecondNoise, Upscale, enlarge
 from sfumato.engine.passes import SecondPass
+from sfumato.engine.refine import Refiner, switched
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job
 from sfumato.families.base import Networks
@@ -28,7 +29,7 @@ from sfumato.request import InitImage, ResumePoint, StepEvent
 from sfumato.runtime.finite import check_finite
 from sfumato.runtime.rng import BatchNoise
 from sfumato.runtime.seamless import around, seamless
-from sfumato.sampling.denoiser import wrap
+from sfumato.sampling.denoiser import Denoise, wrap
 from sfumato.sampling.guidance import combine, rescale
 from sfumato.sampling.integrate import Step, StepNoise, integrate
 from sfumato.sampling.names import Resolved
@@ -132,7 +133,8 @@ def _guided(job: Job, networks: Networks, cache: EncodingCache, second: SecondPa
     """The network with the job's words, or with those of its second pass."""
     scale = job.cfg_scale if second is None else second.cfg_scale
     words = condition(job, cache, second)
-    return GuidedNetwork(networks, words, scale, job.image_cfg_scale, job.request.guidance_rescale)
+    image_scale = job.image_cfg_scale if networks.spec.beside == "edit" else None
+    return GuidedNetwork(networks, words, scale, image_scale, job.request.guidance_rescale)
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,12 @@ class Leg:
     sigmas: Tensor
     noise: StepNoise
     first_step: int = 0
+    refined: GuidedNetwork | None = None
+
+    def at(self, step: int) -> None:
+        """Have the networks know which of the steps they are in."""
+        for network in filter(None, (self.network, self.refined)):
+            network.step = self.first_step + step
 
 
 @dataclass
@@ -152,7 +160,8 @@ class Sampler:
     """Everything that sampling needs but the latents; both passes of a large picture go through it.
 
     Each pass is a leg of the way; those before the resume point are not gone again. ``second`` is the network with the
-    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a picture is drawn.
+    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a picture is drawn. ``refined`` is
+    the ``refiner``'s network with the words of the last pass, which it ends.
     """
 
     job: Job
@@ -164,6 +173,8 @@ class Sampler:
     second: GuidedNetwork | None = None
     upscale: Upscale | None = None
     part: masks.Part | None = None
+    refiner: Refiner | None = None
+    refined: GuidedNetwork | None = None
     held: source.Held | None = field(default=None, init=False)
     total: int = field(default=0, init=False)
     done: int = field(default=0, init=False)
@@ -179,7 +190,9 @@ class Sampler:
         self.began = time.perf_counter()
         noise = self._noise(job.width, job.height)
         start = float((sigmas[0] ** 2 + 1) ** 0.5)
-        x = self._go(Leg(0, self.network, job.sampler, sigmas, noise), lambda: noise.initial() * start)
+        refined = self.refined if second is None else None
+        leg = Leg(0, self.network, job.sampler, sigmas, noise, refined=refined)
+        x = self._go(leg, lambda: noise.initial() * start)
         return x if second is None else self._refine(second, x)
 
     def _refine(self, second: SecondPass, x: Tensor) -> Tensor:
@@ -191,7 +204,7 @@ class Sampler:
             latent = enlarge(self.networks, x, second, self.upscale)
             return latent + noise.initial() * float(sigmas[0])
 
-        return self._go(Leg(1, self.second or self.network, chosen, sigmas, noise), begin)
+        return self._go(Leg(1, self.second or self.network, chosen, sigmas, noise, refined=self.refined), begin)
 
     def _from_picture(self, init: InitImage, sigmas: Tensor) -> Tensor:
         job, steps = self.job, self.job.request.steps
@@ -206,7 +219,7 @@ class Sampler:
                 return noise.initial() * float((sigmas[first] ** 2 + 1) ** 0.5)
             return self._start(init, noise) + noise.initial() * float(sigmas[first])
 
-        return self._go(Leg(0, self.network, job.sampler, sigmas[first:], noise, first), begin)
+        return self._go(Leg(0, self.network, job.sampler, sigmas[first:], noise, first, self.refined), begin)
 
     def _start(self, init: InitImage, noise: BatchNoise) -> Tensor:
         """The clean latents that drawing starts from: (B or 1, C, h, w)."""
@@ -233,16 +246,26 @@ class Sampler:
             x, state, start = begin(), None, 0
         cells = x.shape[-2], x.shape[-1]
         leg.network.beside = beside.channels(self.networks, self.job.request.init, self.part, cells)
-        denoise = wrap(leg.network, self.networks.spec.prediction, self.schedule)
+        denoise = self._denoiser(leg)
         denoise = denoise if self.held is None else self.held.over(denoise)
         solver = make(leg.sampler.sampler, self.job.request.eta, self.schedule)
-        leg.network.step, self.done = leg.first_step + start, self.done + start
+        leg.at(start)
+        self.done += start
         for step in integrate(solver, denoise, x, leg.sigmas, leg.noise, start=start, state=state):
             x = step.x
-            leg.network.step = leg.first_step + step.index + 1
+            leg.at(step.index + 1)
             self.done += 1
             self._tell(leg, step)
         return x
+
+    def _denoiser(self, leg: Leg) -> Denoise:
+        """The leg's network, and the refiner's after it if there is one."""
+        own = wrap(leg.network, self.networks.spec.prediction, self.schedule)
+        refiner = self.refiner
+        if refiner is None or leg.refined is None:
+            return own
+        then = wrap(leg.refined, refiner.networks.spec.prediction, refiner.schedule)
+        return switched(own, then, self.schedule, refiner.switch_at)
 
     def _tell(self, leg: Leg, step: Step) -> None:
         if self.on_step is None:
@@ -298,24 +321,29 @@ def draw(
     resume: ResumePoint | None = None,
     upscale: Upscale | None = None,
     residency: Residency | None = None,
+    refiner: Refiner | None = None,
 ) -> Sequence[Image.Image]:
     """All pictures of a job, in the order of their seeds.
 
     ``resume`` is where an earlier drawing of it stood; ``residency`` says what leaves memory on the way; ``upscale``
-    enlarges pixels for the second pass, if it goes through them.
+    enlarges pixels for the second pass, if it goes through them; ``refiner`` draws the last steps.
     """
 
     def done(stage: str) -> None:
         watch.lap(stage)
-        if residency is not None:
-            residency.done(stage)
+        for each in (residency, refiner and refiner.residency):
+            if each is not None:
+                each.done(stage)
 
-    with torch.inference_mode(), seamless(*([networks.unet, networks.vae] if job.request.tiling else [])):
+    unets = [networks.unet] if refiner is None else [networks.unet, refiner.networks.unet]
+    with torch.inference_mode(), seamless(*([*unets, networks.vae] if job.request.tiling else [])):
         network = _guided(job, networks, cache)
         second = None if job.second is None else _guided(job, networks, cache, job.second)
+        refined = None if refiner is None else _guided(job, refiner.networks, refiner.cache, job.second)
         done("encode")
         part = source.part_of(job.request, job.width, job.height)
-        latent = Sampler(job, networks, network, schedule, on_step, resume, second, upscale, part).run()
+        sampler = Sampler(job, networks, network, schedule, on_step, resume, second, upscale, part, refiner, refined)
+        latent = sampler.run()
         done("sample")
         images = to_images(networks, latent, residency.tile if residency is not None else 0, job.request.tiling)
         images = images if part is None else tuple(part.put_back(each) for each in images)

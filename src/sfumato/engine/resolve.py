@@ -70,6 +70,7 @@ def resolve(request: Txt2ImgRequest, spec: Spec) -> Job:
     _check_range("steps", request.steps, 1, MAX_STEPS)
     _check_range("batch_size", request.batch_size, 1, MAX_BATCH)
     _check_range("clip_skip", request.clip_skip, 1, 12)
+    _check_range("refiner_switch_at", request.refiner_switch_at, 0, 1)
     cfg_scale = spec.cfg_scale if request.cfg_scale is None else request.cfg_scale
     _check_range("cfg_scale", cfg_scale, 0, 100)
     seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed

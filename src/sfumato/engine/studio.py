@@ -16,6 +16,7 @@ import torch
 from sfumato.engine import passes, source, varied
 from sfumato.engine.conditioning import EncodingCache
 from sfumato.engine.draw import OnStep, Stopwatch, draw
+from sfumato.engine.refine import Refiner, check_fit
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import SEED_BITS, Job, resolve
 from sfumato.engine.upscale import Upscalers, enlarged, info_of
@@ -118,6 +119,16 @@ class Studio:
         self._memory = check_wish(memory)
         self._folders = tuple(models_folders)
         self._vae, self._text_encoder, self._partial = vae, text_encoder, allow_partial
+        self._second = functools.partial(
+            Studio,
+            device=device,
+            precision=precision,
+            memory=memory,
+            threads=threads,
+            models_folders=models_folders,
+            allow_partial=allow_partial,
+        )
+        self._refiner: Studio | None = None
         self._upscalers = Upscalers(self._folders, self.facts.kind)
         self._loaded: LoadedModel | None = None
         self._hashing = ThreadPoolExecutor(1, "hash")
@@ -154,23 +165,35 @@ class Studio:
         request = extended(request)
         plain, wishes = self._take_wishes(request)
         upscale = self._upscalers.find(passes.UPSCALER if request.hires is None else request.hires.upscaler)
+        self._open_refiner(request.refiner)
         first = None  # what can't fit is refused before anything is loaded
-        if self._loaded is None:
-            first = self.plan(*expected_size(request), request.batch_size)
+        if self._loaded is None or self._refiner is not None:
+            first = self.plan(*expected_size(request), request.batch_size, request.refiner)
         model = self.load(first)
         job = resolve(plain, model.networks.spec)
-        plan = self.plan(*job.size, len(job.seeds))
+        plan = self.plan(*job.size, len(job.seeds), request.refiner)
         if model.streamed != bool(plan.streamed):
             del model
             model = self.load(plan)
         self._used = plan
         model.residency.follow(plan)
         tags = {**self._use(model, wishes), **template}
+        refiner = self._load_refiner(request, model, plan)
         watch.lap("load")
         with memory.worded_exhaustion(_describe(job)):
             images = draw(
-                job, model.networks, model.cache, model.schedule, on_step, watch, resume, upscale, model.residency
+                job,
+                model.networks,
+                model.cache,
+                model.schedule,
+                on_step,
+                watch,
+                resume,
+                upscale,
+                model.residency,
+                refiner,
             )
+        tags |= self._describe_refiner(request)
         seconds = Seconds(**watch.seconds, total=watch.total)
         infos = tuple(self._info(request, job, model, k, seconds, tags) for k in range(len(job.seeds)))
         return Result(images=tuple(images), infos=infos)
@@ -198,8 +221,9 @@ class Studio:
         info = info_of(request, large, self.facts.kind, watch.total, memory.peak_rss())
         return Result(images=(large,), infos=(info,))
 
-    def plan(self, width: int, height: int, batch: int = 1) -> Plan:
-        """How a picture of this size would be drawn, and in how much memory; nothing is loaded for it.
+    def plan(self, width: int, height: int, batch: int = 1, refiner: str | None = None) -> Plan:
+        """How a picture of this size would be drawn, and in how much memory; nothing is loaded for it. ``refiner``
+        names the second model, if there is one.
 
         Raises:
             OutOfMemoryError: it does not fit; the message says what does. CheckpointError: there is no such model.
@@ -207,10 +231,11 @@ class Studio:
         if self._sizes is None:
             parts = self._parts()
             self._sizes = sizes_of(models_folder.find(self.model, self._folders), parts.vae, parts.texts)
+        sizes = self._sizes
+        if refiner is not None:
+            sizes = sizes.beside(sizes_of(models_folder.find(refiner, self._folders)))
         facts = quick("cpu") if self.facts.kind == "cpu" else self.facts
-        return make_plan(
-            self._sizes, Ask(width, height, batch), self._formats, memory.room(facts.free_memory), self._memory
-        )
+        return make_plan(sizes, Ask(width, height, batch), self._formats, memory.room(facts.free_memory), self._memory)
 
     def load(self, plan: Plan | None = None) -> LoadedModel:
         """The model, loaded at the first call, and again where a plan wants its weights elsewhere."""
@@ -246,6 +271,33 @@ class Studio:
         vae = models_folder.find_parts(self._vae, "vae", self._folders)
         texts = models_folder.find_parts(self._text_encoder, "text_encoder", self._folders)
         return registry.Parts(next(iter(vae), None), texts, self._partial)
+
+    def _open_refiner(self, name: str | None) -> None:
+        """The studio of the second model, which is kept while requests name it."""
+        if self._refiner is not None and self._refiner.model != name:
+            self._refiner = None
+        if name is not None and self._refiner is None:
+            self._refiner = self._second(name)
+
+    def _load_refiner(self, request: Txt2ImgRequest, model: LoadedModel, plan: Plan) -> Refiner | None:
+        """The second model, if the request has one, in as much memory as the plan gives it."""
+        if self._refiner is None:
+            return None
+        second = self._refiner.load(plan)
+        check_fit(model.networks.spec, second.networks.spec, second.name)
+        self._refiner._use(second, ())
+        second.residency.follow(plan)
+        return Refiner(second.networks, second.cache, second.schedule, request.refiner_switch_at, second.residency)
+
+    def _describe_refiner(self, request: Txt2ImgRequest) -> dict[str, object]:
+        """What the metadata say of the second model, as the web UI does."""
+        if self._refiner is None:
+            return {}
+        second = self._refiner.load()
+        return {
+            "Refiner": f"{second.name} [{second.hash.result()[:10]}]",
+            "Refiner switch at": request.refiner_switch_at,
+        }
 
     def _choose(self, request: Txt2ImgRequest) -> tuple[Txt2ImgRequest, dict[str, object]]:
         """The request with its prompts' choices made, and what the metadata say of them."""
@@ -343,25 +395,3 @@ def _describe_start(job: Job) -> dict[str, object]:
 def _describe(job: Job) -> str:
     size = "x".join(map(str, job.size))
     return f"a {size} picture" if len(job.seeds) == 1 else f"{len(job.seeds)} pictures of {size} at once"
-
-
-def generate(prompt: str, *, studio: Studio | None = None, **options: object) -> Result:
-    """Draw one prompt with the built-in model, or with a studio's.
-
-    >>> import sfumato
-    >>> result = sfumato.generate("a red apple", seed=7, steps=2, width=64, height=64)
-    >>> result.images[0].size, result.infos[0].seed
-    ((64, 64), 7)
-    """
-    request = replace(Txt2ImgRequest(prompt=prompt), **options)  # pyright: ignore[reportArgumentType]
-    return (studio or default_studio()).generate(request)
-
-
-_default: list[Studio] = []
-
-
-def default_studio() -> Studio:
-    """The studio that :func:`generate` shares between calls, made at the first."""
-    if not _default:
-        _default.append(Studio())
-    return _default[0]

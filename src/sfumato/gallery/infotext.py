@@ -113,6 +113,11 @@ def request_dict(request: Txt2ImgRequest) -> dict[str, Any]:
     return {field.name: getattr(request, field.name) for field in dataclass_fields(request)}
 
 
+def _without_hash(name: str) -> str:
+    """A model's name without the beginning of its hash in brackets."""
+    return re.sub(r" \[[0-9a-f]+\]$", "", name)
+
+
 _TO_REQUEST: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "Steps": ("steps", int),
     "Sampler": ("sampler", str),
@@ -129,6 +134,8 @@ _TO_REQUEST: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "Seed resize from-2": ("seed_resize_from_h", int),
     "Tiling": ("tiling", "True".__eq__),
     "CFG Rescale": ("guidance_rescale", float),
+    "Refiner": ("refiner", _without_hash),
+    "Refiner switch at": ("refiner_switch_at", float),
 }
 
 _TO_HIRES: Mapping[str, tuple[str, Callable[[str], Any]]] = {

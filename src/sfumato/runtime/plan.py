@@ -5,6 +5,7 @@ Imports no torch. The coefficients are measured: the peak of a process that draw
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -71,6 +72,14 @@ class Sizes:
     def bytes_of(self, part: str, width: float) -> int:
         """A network's weights in memory, at ``width`` bytes a number that is not packed."""
         return int(self.numbers.get(part, 0) * width) + self.packed.get(part, 0)
+
+    def beside(self, other: Sizes) -> Sizes:
+        """Both models in memory at once; they draw one after the other."""
+        numbers, packed = Counter(self.numbers), Counter(self.packed)
+        numbers.update(other.numbers)
+        packed.update(other.packed)
+        width = max(self.unet_width, other.unet_width)
+        return replace(self, numbers=numbers, packed=packed, unet_width=width)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def forecast(services: Services, request: Txt2ImgRequest, model: str | None = No
     """
     name = services.model if model is None else model
     width, height = expected_size(request, services.defaults.size)
-    seen = services.outlook(name, Ask(width, height, request.batch_size))
+    seen = services.outlook(name, Ask(width, height, request.batch_size), request.refiner)
     seconds, like = _expected_seconds(services, request, name)
     return Forecast(
         needed=seen.plan.peak,

@@ -61,7 +61,8 @@ class Services:
     Attributes:
         models, loras, embeddings, vaes, upscalers, wildcards: names to paths, looked up anew at each call; the built-in
             model is the first, upscalers are networks.
-        outlook: whether a model can draw a picture in the memory that there is; nothing is loaded for it.
+        outlook: whether a model, with the refiner that is named, can draw a picture in the memory that there is;
+            nothing is loaded for it.
         prepare: has all workers load a model, or let go of theirs; does not wait for it.
         settings: dotted keys to value and origin.
         pids: process numbers of the workers, for their memory.
@@ -72,7 +73,7 @@ class Services:
     gallery: Gallery
     defaults: Defaults
     models: Callable[[], Mapping[str, Path]]
-    outlook: Callable[[str, Ask], Outlook]
+    outlook: Callable[[str, Ask, str | None], Outlook]
     prepare: Callable[[Prepare], None]
     loras: Callable[[], Mapping[str, Path]] = dict
     embeddings: Callable[[], Mapping[str, Path]] = dict

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfumato.errors import RequestError
+from sfumato.errors import RequestError, nearest
 from sfumato.runtime.atomic import write_whole
 
 #: The file's columns. In ``prompt`` and ``negative_prompt`` the words ``{prompt}`` stand for the prompt itself.
@@ -75,6 +75,19 @@ class Styles:
             if kept.pop(name, None) is None:
                 raise RequestError(f"There is no style {name!r}.")
             self._write(kept)
+
+    def apply(self, names: Sequence[str], prompt: str, negative_prompt: str) -> tuple[str, str]:
+        """Both prompts with the words of all these styles, one after the other.
+
+        Raises:
+            RequestError: there is none of a name.
+        """
+        known = self.read() if names else {}
+        for name in names:
+            if name not in known:
+                raise RequestError(f"There is no style {name!r}; {nearest(name, known) or 'none is kept'}.")
+            prompt, negative_prompt = known[name].apply(prompt, negative_prompt)
+        return prompt, negative_prompt
 
     def take(self, data: bytes) -> int:
         """Add the styles of a ``styles.csv``, those of a known name anew; returns how many it has.

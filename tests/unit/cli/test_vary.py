@@ -31,11 +31,19 @@ def test_flags_become_fields() -> None:
         ({"seed_resize_from": "big"}, "not a size"),
         ({"seed_resize_from": "4x64"}, "--seed_resize_from 4"),
         ({"guidance_rescale": 2.0}, "--guidance_rescale 2.0"),
+        ({"refiner": "fine", "refiner_switch_at": -0.1}, "--refiner_switch_at -0.1"),
+        ({"refiner_switch_at": 0.5}, "add --refiner"),
     ],
 )
 def test_what_is_wrong_is_said(flags: dict, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         to_fields(Txt2ImgFlags(**flags))
+
+
+def test_a_refiner_is_named_with_its_place():
+    request = Txt2ImgRequest(prompt="", **to_fields(Txt2ImgFlags(refiner="fine", refiner_switch_at=0.7)))
+
+    assert (request.refiner, request.refiner_switch_at) == ("fine", 0.7)
 
 
 def test_batches_of_a_variation_count_its_seeds() -> None:

@@ -102,7 +102,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
         models=lambda: models,
         upscalers=lambda: {"plain": tmp_path / "plain.safetensors"},
         prepare=lambda wish: None,
-        outlook=lambda model, ask: outlook(SMALL, ask, Formats("float32", "float32"), 4_000_000_000),
+        outlook=lambda model, ask, refiner: outlook(SMALL, ask, Formats("float32", "float32"), 4_000_000_000),
         limits=Limits(body_bytes=1 << 20, picture_pixels=1 << 16, pixels=1 << 16, batch=4, iterations=4, jobs=50),
         settings={"device": ("cpu", "default")},
     )

@@ -63,7 +63,7 @@ def test_pictures_are_saved_when_asked(client: TestClient) -> None:
         ({"enable_hr": True, "hr_scale": 16}, 400), ({"enable_hr": True, "hr_resize_x": -1}, 400),
         ({"enable_hr": True, "hr_sampler_name": "odd"}, 400), ({"enable_hr": True, "hr_checkpoint_name": "x"}, 501),
         ({"subseed_strength": 1.5}, 400), ({"subseed": -5}, 400),
-        ({"styles": ["x"]}, 501), ({"refiner_checkpoint": "x"}, 501),
+        ({"refiner_checkpoint": "x", "refiner_switch_at": 0.5}, 404), ({"refiner_switch_at": 2}, 400),
         ({"override_settings": {"sd_model_checkpoint": "odd"}}, 400), ({"override_settings": {"odd": 1}}, 400),
         ({"prompt": "fail"}, 400),
     ],

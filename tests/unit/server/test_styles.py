@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,3 +61,19 @@ def test_over_the_api(services: Services, tmp_path: Path) -> None:
         assert client.delete("/api/v1/styles/soft").status_code == 204
         assert client.delete("/api/v1/styles/soft").status_code == 400
         assert [each["name"] for each in client.get("/api/v1/styles").json()["styles"]] == ["oil"]
+
+
+def test_a_web_ui_client_draws_with_them(services: Services, tmp_path: Path) -> None:
+    styles = Styles(tmp_path / "styles.csv")
+    styles.put(Style(name="oil", prompt="{prompt}, oil on canvas", negative_prompt="photo"))
+    app = create(replace(services, styles=styles), Access())
+    with TestClient(app, base_url="http://localhost:7860") as client:
+        listed = client.get("/sdapi/v1/prompt-styles").json()
+        asked = {"prompt": "a cat", "width": 32, "height": 16, "steps": 2, "styles": ["oil"]}
+        info = json.loads(client.post("/sdapi/v1/txt2img", json=asked).json()["info"])
+        odd = client.post("/sdapi/v1/txt2img", json={**asked, "styles": ["oli"]})
+
+    assert listed == [{"name": "oil", "prompt": "{prompt}, oil on canvas", "negative_prompt": "photo"}]
+    assert (info["prompt"], info["negative_prompt"]) == ("a cat, oil on canvas", "photo")
+    assert odd.status_code == 400
+    assert "There is no style 'oli'; nearest: 'oil'" in odd.text

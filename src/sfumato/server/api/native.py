@@ -49,6 +49,8 @@ def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
     values["steps"] = defaults.steps if given.steps is None else given.steps
     skip = choice.clip_skip or defaults.clip_skip
     values["clip_skip"] = skip if given.clip_skip is None else given.clip_skip
+    if given.refiner is not None:
+        values["refiner"] = services.find_model(given.refiner)
     names.resolve(given.sampler, given.scheduler)
     hires = None if given.hires is None else Hires(**values["hires"])
     request = extended(Txt2ImgRequest(**{**values, "hires": hires}, init=init))

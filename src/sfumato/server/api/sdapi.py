@@ -30,12 +30,10 @@ from sfumato.server.work import Drawn, Task, Tasks
 #: Fields to the value that asks for nothing; another one asks for what this server does not do.
 _IDLE: dict[str, tuple[object, ...]] = {
     "restore_faces": (None, False),
-    "styles": (None, []),
     "s_min_uncond": (None, 0),
     "s_churn": (None, 0),
     "s_tmin": (None, 0),
     "s_noise": (None, 1),
-    "refiner_checkpoint": (None, "", "None"),
     "infotext": (None, ""),
     "firstphase_width": (None, 0),
     "firstphase_height": (None, 0),
@@ -147,11 +145,16 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
     services.limits.check(steps=steps, width=size[0], height=size[1], batch=batch, iterations=rounds)
     if min(size) < 8:
         raise RequestError(f"size is {size[0]}x{size[1]}; give at least 8 pixels a side.")
+    words = given.prompt or "", given.negative_prompt or ""
+    if given.styles:
+        if services.styles is None:
+            raise NotSupportedError("This server keeps no styles; leave styles out.")
+        words = services.styles.apply(given.styles, *words)
     sampler = given.sampler_name or given.sampler_index or "Euler"
     seed = secrets.randbits(_SEED_BITS) if given.seed in (None, -1) else given.seed
     first = Txt2ImgRequest(
-        prompt=given.prompt or "",
-        negative_prompt=given.negative_prompt or "",
+        prompt=words[0],
+        negative_prompt=words[1],
         width=size[0],
         height=size[1],
         steps=steps,
@@ -162,7 +165,7 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
         clip_skip=changed.clip_skip or services.defaults.clip_skip,
         eta=given.eta,
     )
-    first = replace(first, seed=seed, **_varied(given))
+    first = replace(first, seed=seed, **_varied(given), **_refined(given, services))
     requests = [nth_batch(first, k) for k in range(rounds)]
     return changed.model or services.defaults.model, requests
 
@@ -183,6 +186,16 @@ def _varied(given: Drawing) -> dict[str, Any]:
         "seed_resize_from_h": high,
         "tiling": bool(given.tiling),
     }
+
+
+def _refined(given: Drawing, services: Services) -> dict[str, Any]:
+    """The second model, if one is named and there are steps for it."""
+    switch_at = _or(given.refiner_switch_at, 1.0)
+    if not 0 <= switch_at <= 1:
+        raise RequestError(f"refiner_switch_at is {switch_at}; give 0 to 1.")
+    if given.refiner_checkpoint in (None, "", "None") or switch_at == 1:
+        return {}
+    return {"refiner": services.find_model(given.refiner_checkpoint), "refiner_switch_at": switch_at}
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -20,7 +20,7 @@ from sfumato.server.strict import Route
 from sfumato.server.work import Tasks
 
 #: Lists of what this server has none of.
-_NONE = ("hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "extensions", "script-info")
+_NONE = ("hypernetworks", "face-restorers", "realesrgan-models", "extensions", "script-info")
 _UNSUPPORTED = ("create/embedding", "create/hypernetwork", "train/embedding", "train/hypernetwork")
 
 
@@ -104,6 +104,11 @@ def _file_routes(router: APIRouter, services: Services) -> None:
     def loras() -> list[dict[str, Any]]:
         """LoRAs, for ``<lora:name:1>``."""
         return [_lora(name, path) for name, path in services.loras().items()]
+
+    @router.get("/prompt-styles")
+    def styles() -> list[dict[str, Any]]:
+        """Styles, for ``styles``."""
+        return [] if services.styles is None else [vars(style) for style in services.styles.read().values()]
 
     @router.get("/embeddings")
     def embeddings() -> dict[str, Any]:
