@@ -20,7 +20,7 @@ from sfumato.server.ui.outlook_line import OutlookLine
 from sfumato.server.ui.pictures import edit_url
 from sfumato.server.ui.pieces import Offers, Pieces
 from sfumato.server.ui.reader import Reader
-from sfumato.server.ui.second_pass import second_pass, variation
+from sfumato.server.ui.second_pass import refiner, second_pass, variation
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
@@ -63,6 +63,7 @@ class CreatePage(Workbench[CreateForm]):
             for key, icon, act in (("dice", "casino", self._roll), ("lock", "lock", self._lock)):
                 ui.button(say(key), icon=icon, on_click=act).props("flat dense no-caps size=sm").mark(key)
         variation(form)
+        refiner(form, desk.services)
         second_pass(form, desk.services)
         OutlookLine(form, desk.services, self._fit)
         self.build_button()

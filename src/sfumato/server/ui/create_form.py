@@ -1,4 +1,4 @@
-"""What a person fills in to draw from words: the drawing's fields, a variation of the noise and a second pass."""
+"""What a person fills in to draw from words: the drawing, a variation of its noise, a second model, a second pass."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class CreateForm(Form):
 
     subseed: int | None = None
     subseed_strength: float = 0.0
+    refiner: str | None = None
+    refiner_switch_at: float = Txt2ImgRequest.refiner_switch_at
     hires: bool = False
     hires_scale: float = 2.0
     hires_width: int | None = None
@@ -39,6 +41,8 @@ class CreateForm(Form):
             super().request(),
             subseed=_whole(self.subseed),
             subseed_strength=number("subseed_strength", self.subseed_strength),
+            refiner=self.refiner,
+            refiner_switch_at=number("refiner_switch_at", self.refiner_switch_at),
             hires=self._second_pass() if self.hires else None,
         )
 
@@ -56,7 +60,7 @@ class CreateForm(Form):
         )
 
     def take(self, made: ImageInfo | Txt2ImgRequest) -> None:
-        """See :meth:`Form.take`; a picture without a second pass or a variation turns them off.
+        """See :meth:`Form.take`; a picture without a second pass, model or variation turns them off.
 
         Raises:
             RequestError: what is said of the second pass can't be read.
@@ -64,7 +68,7 @@ class CreateForm(Form):
         request = infotext.to_request(infotext.parse(infotext.write(made))) if isinstance(made, ImageInfo) else made
         hires = request.hires
         super().take(replace(request, hires=None))
-        self.subseed, self.hires = request.subseed, hires is not None
+        self.subseed, self.refiner, self.hires = request.subseed, request.refiner, hires is not None
         if hires is None:
             return
         self.hires_scale, self.hires_width, self.hires_height = hires.scale, hires.width, hires.height

@@ -1,4 +1,4 @@
-"""The fields of a second pass, which are there when it is on, and those of a variation."""
+"""The fields of a second pass, which are there when it is on, and those of a variation and of a second model."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def variation(form: CreateForm) -> None:
     with folded, ui.element("div").classes("second"):
         fields.number(form, "subseed", 0, 2**53, hint=say("seed_hint"))
         fields.share(form, "subseed_strength", say("subseed_strength_hint"))
+
+
+def refiner(form: CreateForm, services: Services) -> None:
+    """Which model draws the last steps."""
+    folded = ui.expansion(say("refining")).props("dense dense-toggle").classes("w-full folded").mark("refining")
+    with folded, ui.element("div").classes("second"):
+        known = {name: name for name in (*services.models(), form.refiner) if name is not None}
+        fields.choice(form, "refiner", {None: say("no_refiner"), **known})
+        fields.share(form, "refiner_switch_at", say("refiner_switch_at_hint"))

@@ -73,3 +73,11 @@ def test_what_fits_is_the_finished_pictures_size():
     form = CreateForm(hires=True, width=512, height=512, hires_width=1024)
     assert form.first_size(800, 800, 64) == (384, 384)
     assert CreateForm(hires=True, hires_scale=16.0).first_size(512, 512, 64) == (64, 64)
+
+
+def test_a_refined_picture_names_its_second_model_and_another_turns_it_off():
+    form = CreateForm()
+    form.take(replace(INFO, extra={"Refiner": "fine [0123456789]", "Refiner switch at": 0.6}))
+    assert (form.request().refiner, form.request().refiner_switch_at) == ("fine", 0.6)
+    form.take(replace(INFO, extra={}))
+    assert form.request().refiner is None
