@@ -119,7 +119,7 @@ def main() -> None:
     mean = 0.0
     for step in range(start, args.steps):
         g = torch.Generator().manual_seed(step)
-        rate = args.lr * min(1, (step + 1) / 200) * (1 - step / args.steps) ** 0.8
+        rate = args.lr * min(1, (step + 1) / 100) * (1 - step / args.steps) ** 0.8
         for group in optimizer.param_groups:
             group["lr"] = rate
         side, count = [(side, count) for share, side, count in STAGES if step >= share * args.steps][-1]

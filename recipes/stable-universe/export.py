@@ -1,4 +1,4 @@
-"""Stage 5: the trained parts as one diffusers folder in float16, as ``StableDiffusionPipeline`` reads it."""
+"""Stage 6: the trained parts as one diffusers folder in float16, as ``StableDiffusionPipeline`` reads it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def main() -> None:
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
     words, coder, network = text_encoder.build(tokenizer), autoencoder.build(), unet.build()
     load_state(args.work / "text_encoder.pt", model=words)
-    load_state(args.work / "autoencoder.pt", model=coder)
+    load_state(args.work / "decoder.pt", model=coder)
     count = len(pictures.pool(args.work, args.subjects))
     load_state(args.work / f"unet-{count}.pt", average=network)
     args.output.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""Stage 2: words to meaning. A small CLIP text model, trained until its captions find their pictures.
+"""Stage 3: words to meaning, and to a layout. A small CLIP text model.
 
-The loss is CLIP's, one side frozen: a caption must find its subject among all pictures (their principal components
-stand for the image encoder), its second subject if there is one, and its background.
+Two losses. CLIP's, one side frozen: a caption must find its subject among all pictures (their principal components
+stand for the image encoder), its second subject if there is one, and its background. And the layout: the states of the
+last 16 places, which are padding, carry the mean latents of the picture's 4x4 parts. So what a subject looks like is
+learned here, where a step is cheap, and the diffusion model only learns to look at the place that it draws.
 """
 
 from __future__ import annotations
@@ -20,11 +22,19 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import captions
 import pictures
+from bank import Bank
 from state import load_state, save_state
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 WIDTH = 256
 CONTEXT = 77
+#: A picture's parts: 4x4, each of 4x4 latents.
+GRID = 4
+#: The places of their tokens: the last ones of the text.
+FIRST_PART = CONTEXT - GRID * GRID
+#: Texts are cut to so many tokens in most steps.
+SHORT = 32
+RATE = 1e-3
 
 
 def make_tokenizer(folder: Path, lines: list[str], merges: int = 6000) -> CLIPTokenizer:
@@ -59,13 +69,13 @@ def make_tokenizer(folder: Path, lines: list[str], merges: int = 6000) -> CLIPTo
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Four layers of width 256."""
+    """Six layers of width 256."""
     size = len(tokenizer)
     config = CLIPTextConfig(
         vocab_size=size,
         hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=4,
+        intermediate_size=8 * WIDTH,
+        num_hidden_layers=6,
         num_attention_heads=4,
         max_position_embeddings=CONTEXT,
         projection_dim=WIDTH,
@@ -96,6 +106,8 @@ class Heads(nn.Module):
         self.none = nn.Parameter(torch.zeros(1, WIDTH))
         self.colour = nn.Linear(WIDTH, len(pictures.BACKGROUNDS) + 1)
         self.warmth = nn.Parameter(torch.tensor(2.3))
+        self.layout = nn.Linear(WIDTH, WIDTH)
+        self.place = nn.Linear(WIDTH, GRID * GRID + 1)
 
     def forward(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 256) to logits over pictures, over pictures and none, over colours and none."""
@@ -109,62 +121,103 @@ class Heads(nn.Module):
         )
 
 
-def losses(model: CLIPTextModel, heads: Heads, ids: Tensor, scenes: list[captions.Scene]) -> tuple[Tensor, Tensor]:
-    """The loss, and how many first subjects were found: mean over the batch."""
-    hidden = model(ids).last_hidden_state
-    last = (ids == model.config.eos_token_id).int().argmax(1)
-    total, hits = torch.zeros(()), torch.zeros(())
+def parts_of(latents: Tensor) -> Tensor:
+    """Latents (B, 16, 16, 16) as (B, 16 parts, 256): rows of 4x4 parts, each channels first."""
+    count, channels, side, _ = latents.shape
+    cut = latents.view(count, channels, GRID, side // GRID, GRID, side // GRID)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(count, GRID * GRID, -1)
+
+
+def latents_of(parts: Tensor, channels: int = 16) -> Tensor:
+    """The reverse of :func:`parts_of`."""
+    cut = parts.view(len(parts), GRID, GRID, channels, GRID, GRID)
+    return cut.permute(0, 3, 1, 4, 2, 5).reshape(len(parts), channels, GRID * GRID, GRID * GRID)
+
+
+def states(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str], short: bool) -> tuple[Tensor, Tensor]:
+    """The last states (B, L, 256) and the places of the ends of the texts (B,).
+
+    ``short`` leaves out the padding between the text's first places and the parts' tokens.
+    """
+    kept = SHORT if short else FIRST_PART
+    ids = tokenizer(texts, padding="max_length", max_length=kept, truncation=True, return_tensors="pt").input_ids
+    ids = F.pad(ids, (0, CONTEXT - FIRST_PART), value=tokenizer.pad_token_id)
+    places = torch.cat([torch.arange(kept), torch.arange(FIRST_PART, CONTEXT)])
+    ends = (ids == tokenizer.eos_token_id).int().argmax(1)
+    return model(ids, position_ids=places[None]).last_hidden_state, ends
+
+
+def losses(heads: Heads, hidden: Tensor, ends: Tensor, scenes: list[captions.Scene]) -> tuple[Tensor, Tensor]:
+    """CLIP's loss, and how many first subjects were found: means over the batch."""
     colours = [*pictures.BACKGROUNDS, None]
     first = torch.tensor([s.first.row for s in scenes])
     none = len(heads.features)
     second = torch.tensor([none if s.second is None else s.second.row for s in scenes])
     colour = torch.tensor([colours.index(s.colour) for s in scenes])
-    rows = torch.arange(len(ids))
-    anywhere = last + (torch.rand(len(ids)) * (ids.shape[1] - last)).long()
-    for state in (hidden[rows, last], hidden[rows, anywhere]):
-        a, b, c = heads(state)
-        total = total + F.cross_entropy(a, first) + 0.3 * F.cross_entropy(b, second) + 0.3 * F.cross_entropy(c, colour)
-        hits = hits + (a.argmax(1) == first).float().mean() / 2
-    return total, hits
+    a, b, c = heads(hidden[torch.arange(len(hidden)), ends])
+    total = F.cross_entropy(a, first) + 0.3 * F.cross_entropy(b, second) + 0.3 * F.cross_entropy(c, colour)
+    return total, (a.argmax(1) == first).float().mean()
+
+
+def place_loss(heads: Heads, hidden: Tensor) -> Tensor:
+    """Each part's token must tell its place, and the words' that they are none: so that attention can find it."""
+    parts = GRID * GRID
+    wanted = torch.cat([torch.zeros(hidden.shape[1] - parts), torch.arange(1, parts + 1)]).long()
+    return F.cross_entropy(heads.place(hidden).flatten(0, 1), wanted.repeat(len(hidden)))
+
+
+def optimizers(model: CLIPTextModel, heads: Heads) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, which learn several times as fast by it; AdamW for all else."""
+    matrices = [p for p in model.encoder.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in [*model.parameters(), *heads.parameters()] if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
     pictures.fetch(args.work)
-    subjects, claimed = pictures.subjects(args.work), pictures.pool(args.work)
+    subjects = pictures.subjects(args.work)
+    bank = Bank(args.work / f"latents-{len(pictures.pool(args.work, args.subjects))}", subjects)
     tokenizer = make_tokenizer(args.work / "tokenizer", captions.corpus(subjects))
     torch.manual_seed(0)
-    model = build(tokenizer)
-    heads = Heads(image_features(pictures.load_rgba(args.work)))
-    parameters = [*model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    model, heads = build(tokenizer), Heads(image_features(pictures.load_rgba(args.work)))
+    opts = optimizers(model, heads)
+    saved = {"model": model, "heads": heads, "muon": opts[0], "adam": opts[1]}
     path, start, began = args.work / "text_encoder.pt", 0, time.time()
     if path.exists():
-        start = load_state(path, model=model, heads=heads, optimizer=optimizer)
+        start = load_state(path, **saved)
+    mean = torch.zeros(2)
     for step in range(start, args.steps):
-        torch.manual_seed(step)
-        rng = random.Random(step)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 200) * (1 - step / args.steps)
-        known = subjects if rng.random() < 0.6 else claimed
-        scenes = [captions.random_scene(known, rng, pairs=0.15, plain=0.25) for _ in range(args.batch)]
+        rng, done = random.Random(step), step / args.steps
+        for group in (group for one in opts for group in one.param_groups):
+            group["lr"] = RATE * min(1, (step + 1) / 100, (1 - done) / 0.4)
+        latents, scenes = bank.draw(args.batch, rng, pairs=0.35)
         texts = [captions.write(s, rng, tags=0.25) for s in scenes]
-        width = CONTEXT if step % 10 == 0 else 28
-        ids = tokenizer(texts, padding="max_length", max_length=width, truncation=True, return_tensors="pt").input_ids
         with torch.autocast("cpu", torch.bfloat16):
-            loss, hits = losses(model, heads, ids, scenes)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+            hidden, ends = states(model, tokenizer, texts, short=done < 0.85)
+            error = (heads.layout(hidden[:, -GRID * GRID :]) - parts_of(latents)).square().mean()
+            loss, hits = losses(heads, hidden, ends, scenes)
+            loss = loss + place_loss(heads, hidden)
+        for one in opts:
+            one.zero_grad(set_to_none=True)
+        (error.float() + 0.03 * loss).backward()
+        nn.utils.clip_grad_norm_([*model.parameters(), *heads.parameters()], 1.0)
+        for one in opts:
+            one.step()
+        mean += (torch.stack([error.detach().float(), hits]) - mean) * max(0.02, 1 / (step - start + 1))
         if step % 50 == 0:
-            print(f"step {step} loss {loss.item():.3f} found {hits.item():.3f} {time.time() - began:.0f}s", flush=True)
+            print(f"step {step} layout {mean[0]:.4f} found {mean[1]:.3f} {time.time() - began:.0f}s", flush=True)
         if step % 250 == 249 or step == args.steps - 1:
-            save_state(path, step + 1, model=model, heads=heads, optimizer=optimizer)
+            save_state(path, step + 1, **saved)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import random
 import time
 from pathlib import Path
@@ -25,24 +24,36 @@ from transformers import CLIPTextModel, CLIPTokenizer
 import captions
 import pictures
 import text_encoder
+from bank import Bank
+from pointing import Pointer
 from state import load_state, save_state
 
 DROP = 0.1
+#: The weight of the loss that teaches attention where to look.
+POINTING = 0.05
+#: The attention layers that are taught, and how many positions a row has there.
+TAUGHT = {
+    "mid_block.attentions.0": 4,
+    "up_blocks.0.attentions.1": 4,
+    "up_blocks.1.attentions.1": 8,
+    "up_blocks.2.attentions.0": 16,
+    "up_blocks.2.attentions.1": 16,
+}
 #: From here on there is hardly anything but noise: what a picture shows is decided here.
 HIGH = 700
 
 
 def build() -> UNet2DConditionModel:
-    """About 18 M parameters; attention where there are 64 positions or fewer."""
+    """About 20 M parameters; sixteen narrow heads where there are 16x16 positions, one for each position of a part."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=16,
         out_channels=16,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
         block_out_channels=(96, 192, 224),
         layers_per_block=1,
-        attention_head_dim=4,
+        attention_head_dim=(16, 4, 4),
         cross_attention_dim=text_encoder.WIDTH,
         addition_embed_type="text",
         addition_embed_type_num_heads=8,
@@ -54,40 +65,6 @@ def alphas_cumprod() -> Tensor:
     """Stable Diffusion's noise: betas linear in their square roots, 0.00085 to 0.012, 1000 steps."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0).float()
-
-
-class Bank:
-    """All finished shards: latents and what they show."""
-
-    def __init__(self, folder: Path, subjects: list[pictures.Subject], wanted: set[int]) -> None:
-        self.folder, self.subjects, self.wanted, self.count = folder, subjects, wanted, 0
-        self.latents: Tensor = torch.empty(0)
-        self.scenes: list[captions.Scene] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Read shards that were finished since the last time."""
-        files = sorted(self.folder.glob("*.pt"))
-        parts = [self.latents] if self.count else []
-        for file in files[self.count :]:
-            saved = torch.load(file, weights_only=True)
-            rows = json.loads(saved["scenes"])
-            kept = [
-                k
-                for k, (first, second, _) in enumerate(rows)
-                if {first, first if second is None else second} <= self.wanted
-            ]
-            parts.append(saved["latents"][kept])
-            for first, second, colour in (rows[k] for k in kept):
-                other = None if second is None else self.subjects[second]
-                self.scenes.append(captions.Scene(self.subjects[first], other, colour))
-        self.count = len(files)
-        self.latents = torch.cat(parts)
-
-    def draw(self, count: int, rng: random.Random) -> tuple[Tensor, list[captions.Scene]]:
-        """``count`` random rows: latents (count, 16, 16, 16) and their scenes."""
-        rows = [rng.randrange(len(self.scenes)) for _ in range(count)]
-        return self.latents[rows].float(), [self.scenes[row] for row in rows]
 
 
 def encode(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
@@ -107,19 +84,23 @@ class Trainer:
         self.average = copy.deepcopy(self.master)
         self.network = copy.deepcopy(self.master).bfloat16().to(memory_format=torch.channels_last)
         self.network.set_attn_processor(AttnProcessor())
+        self.pointers = [Pointer() for _ in TAUGHT]
+        for name, pointer in zip(TAUGHT, self.pointers, strict=True):
+            self.network.get_submodule(name).transformer_blocks[0].attn2.set_processor(pointer)
         self.forward = torch.compile(self.network)
         self.adam = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
         self.abar = alphas_cumprod()
 
-    def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> float:
-        """One optimizer step; returns the loss."""
+    def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> tuple[float, list[float]]:
+        """One optimizer step; returns the loss, and of each taught layer how far it looks from where it should."""
         t = self._times(len(latent), g)
         noise = torch.randn(latent.shape, generator=g)
         a, s = self.abar[t].sqrt()[:, None, None, None], (1 - self.abar[t]).sqrt()[:, None, None, None]
         noisy = (a * latent + s * noise).bfloat16().contiguous(memory_format=torch.channels_last)
         v = self.forward(noisy, t, words.bfloat16()).sample.float()
         loss = (v - (a * noise - s * latent)).square().mean()
-        loss.backward()
+        pointing = torch.stack([pointer.loss for pointer in self.pointers])
+        (loss + POINTING * pointing.sum()).backward()
         for slow, fast in zip(self.master.parameters(), self.network.parameters(), strict=True):
             slow.grad = fast.grad.float()
             fast.grad = None
@@ -128,7 +109,7 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_copy_(list(self.network.parameters()), list(self.master.parameters()))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.master.parameters()), 1 - decay)
-        return loss.item()
+        return loss.item(), pointing.tolist()
 
     def _times(self, count: int, g: torch.Generator) -> Tensor:
         """Uniform, but a share of ``high`` is drawn from :data:`HIGH` on."""
@@ -150,19 +131,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--latents", type=Path, help="the folder of shards")
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--pairs", type=float, default=0.15, help="how many pictures show two subjects")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=7e-4)
-    parser.add_argument("--high", type=float, default=0.0, help="how many of the times are drawn from the noisiest")
+    parser.add_argument("--high", type=float, default=0.5, help="how many of the times are drawn from the noisiest")
     args = parser.parse_args()
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
     words_model = text_encoder.build(tokenizer).eval()
     load_state(args.work / "text_encoder.pt", model=words_model)
     words_model = words_model.bfloat16()
     pool = pictures.pool(args.work, args.subjects)
-    bank = Bank(args.latents, pictures.subjects(args.work), {s.row for s in pool})
-    trainer, start, mean = Trainer(args.lr, args.high), 0, 1.0
+    bank = Bank(args.work / f"latents-{len(pool)}", pictures.subjects(args.work))
+    trainer, start, mean = Trainer(args.lr, args.high), 0, 0.0
     path = args.work / f"unet-{len(pool)}.pt"
     if path.exists():
         start = trainer.load(path)
@@ -170,14 +151,15 @@ def main() -> None:
     for step in range(start, args.steps):
         rng, g = random.Random(step), torch.Generator().manual_seed(step)
         for group in trainer.adam.param_groups:
-            group["lr"] = args.lr * min(1, (step + 1) / 300, 3.3 * (1 - step / args.steps))
-        latent, scenes = bank.draw(args.batch, rng)
+            group["lr"] = args.lr * min(1, (step + 1) / 200, 3.3 * (1 - step / args.steps))
+        latent, scenes = bank.draw(args.batch, rng, args.pairs)
         texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.15) for s in scenes]
-        loss = trainer.step(latent, encode(words_model, tokenizer, texts), g, min(0.998, (step + 1) / (step + 20)))
-        mean += (loss - mean) * 0.02
-        if step % 100 == 0:
-            print(f"step {step} loss {mean:.4f} rows {len(bank.scenes)} {time.time() - began:.0f}s", flush=True)
-            bank.refresh()
+        words = encode(words_model, tokenizer, texts)
+        loss, pointing = trainer.step(latent, words, g, min(0.998, (step + 1) / (step + 20)))
+        mean += (loss - mean) * max(0.02, 1 / (step - start + 1))
+        if step % 50 == 0:
+            seen = " ".join(f"{one:.3f}" for one in pointing)
+            print(f"step {step} loss {mean:.4f} pointing {seen} {time.time() - began:.0f}s", flush=True)
         if step % 250 == 249 or step == args.steps - 1:
             save_state(path, step + 1, **trainer.parts())
 
