@@ -65,12 +65,12 @@ def all_scenes(pool: list[pictures.Subject]) -> list[captions.Scene]:
     return scenes
 
 
-def make_shard(path: Path, scenes: list[captions.Scene], rgba: Tensor, model: torch.nn.Module) -> None:
-    """Write a shard: latents (N, 16, 16, 16) in float16 and what they show."""
+def make_shard(path: Path, scenes: list[captions.Scene], rgba: Tensor, model: torch.nn.Module, side: int) -> None:
+    """Write a shard: latents (N, 16, side / 16, side / 16) in float16 and what they show."""
     rng = random.Random(path.stem)
     out = []
     for first in range(0, len(scenes), 32):
-        batch = torch.stack([draw(s, rgba, pictures.SIDE, rng) for s in scenes[first : first + 32]]) * 2 - 1
+        batch = torch.stack([draw(s, rgba, side, rng) for s in scenes[first : first + 32]]) * 2 - 1
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             out.append(model.encode(batch.contiguous(memory_format=torch.channels_last)).latents.half())
     rows = [(s.first.row, s.second.row if s.second else None, s.colour) for s in scenes]
@@ -82,18 +82,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
+    parser.add_argument("--large", action="store_true", help="512x512 instead, of every fourth scene")
     args = parser.parse_args()
     pool, rgba = pictures.pool(args.work, args.subjects), pictures.load_rgba(args.work)
     model = autoencoder.build()
     load_state(args.work / "autoencoder.pt", model=model)
     model = model.eval().to(memory_format=torch.channels_last)
-    folder = args.work / f"latents-{len(pool)}"
+    folder = args.work / f"latents-{len(pool)}{'-large' * args.large}"
     folder.mkdir(exist_ok=True)
-    began, scenes = time.time(), all_scenes(pool)
+    began, scenes, side = time.time(), all_scenes(pool)[:: 4 if args.large else 1], pictures.SIDE << args.large
     for index in range(0, len(scenes), SHARD):
         path = folder / f"{index // SHARD:05d}.pt"
         if not path.exists():
-            make_shard(path, scenes[index : index + SHARD], rgba, model)
+            make_shard(path, scenes[index : index + SHARD], rgba, model, side)
             print(f"{index + SHARD} of {len(scenes)} {time.time() - began:.0f}s", flush=True)
 
 

@@ -39,6 +39,8 @@ TAUGHT = {
     "up_blocks.2.attentions.0": 16,
     "up_blocks.2.attentions.1": 16,
 }
+#: At 512x512 the model only refines: its times are below this.
+LARGE_TIMES = 350
 #: From here on there is hardly anything but noise: what a picture shows is decided here.
 HIGH = 700
 
@@ -87,20 +89,24 @@ class Trainer:
         self.pointers = [Pointer() for _ in TAUGHT]
         for name, pointer in zip(TAUGHT, self.pointers, strict=True):
             self.network.get_submodule(name).transformer_blocks[0].attn2.set_processor(pointer)
-        self.forward = torch.compile(self.network)
+        self.forward = torch.compile(self.network, dynamic=False)
         self.adam = torch.optim.AdamW(self.master.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
         self.abar = alphas_cumprod()
 
     def step(self, latent: Tensor, words: Tensor, g: torch.Generator, decay: float) -> tuple[float, list[float]]:
-        """One optimizer step; returns the loss, and of each taught layer how far it looks from where it should."""
-        t = self._times(len(latent), g)
+        """One optimizer step; returns the loss, and of each taught layer how far it looks from where it should.
+
+        Larger latents get little noise, and attention is free there.
+        """
+        large = latent.shape[-1] > self.master.config.sample_size
+        t = torch.randint(0, LARGE_TIMES, (len(latent),), generator=g) if large else self._times(len(latent), g)
         noise = torch.randn(latent.shape, generator=g)
         a, s = self.abar[t].sqrt()[:, None, None, None], (1 - self.abar[t]).sqrt()[:, None, None, None]
         noisy = (a * latent + s * noise).bfloat16().contiguous(memory_format=torch.channels_last)
         v = self.forward(noisy, t, words.bfloat16()).sample.float()
         loss = (v - (a * noise - s * latent)).square().mean()
         pointing = torch.stack([pointer.loss for pointer in self.pointers])
-        (loss + POINTING * pointing.sum()).backward()
+        (loss + (0 if large else POINTING) * pointing.sum()).backward()
         for slow, fast in zip(self.master.parameters(), self.network.parameters(), strict=True):
             slow.grad = fast.grad.float()
             fast.grad = None
@@ -136,6 +142,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=7e-4)
     parser.add_argument("--high", type=float, default=0.5, help="how many of the times are drawn from the noisiest")
+    parser.add_argument("--large", type=float, default=0.0, help="how many of the steps are at 512x512")
     args = parser.parse_args()
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
     words_model = text_encoder.build(tokenizer).eval()
@@ -143,6 +150,7 @@ def main() -> None:
     words_model = words_model.bfloat16()
     pool = pictures.pool(args.work, args.subjects)
     bank = Bank(args.work / f"latents-{len(pool)}", pictures.subjects(args.work))
+    large = Bank(args.work / f"latents-{len(pool)}-large", pictures.subjects(args.work)) if args.large else bank
     trainer, start, mean = Trainer(args.lr, args.high), 0, 0.0
     path = args.work / f"unet-{len(pool)}.pt"
     if path.exists():
@@ -152,11 +160,13 @@ def main() -> None:
         rng, g = random.Random(step), torch.Generator().manual_seed(step)
         for group in trainer.adam.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 200, 3.3 * (1 - step / args.steps))
-        latent, scenes = bank.draw(args.batch, rng, args.pairs)
+        chosen, count = (large, args.batch // 4) if rng.random() < args.large else (bank, args.batch)
+        latent, scenes = chosen.draw(count, rng, args.pairs)
         texts = ["" if rng.random() < DROP else captions.write(s, rng, tags=0.15) for s in scenes]
         words = encode(words_model, tokenizer, texts)
         loss, pointing = trainer.step(latent, words, g, min(0.998, (step + 1) / (step + 20)))
-        mean += (loss - mean) * max(0.02, 1 / (step - start + 1))
+        if chosen is bank:
+            mean += (loss - mean) * max(0.02, 1 / (step - start + 1))
         if step % 50 == 0:
             seen = " ".join(f"{one:.3f}" for one in pointing)
             print(f"step {step} loss {mean:.4f} pointing {seen} {time.time() - began:.0f}s", flush=True)
