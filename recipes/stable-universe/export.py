@@ -76,7 +76,7 @@ def main() -> None:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1,
     ).save_pretrained(args.output / "scheduler")  # fmt: skip
-    (args.output / "recommended.json").write_text(json.dumps({"cfg_scale": 3.0, "second_pass": 0.2}) + "\n")
+    shutil.copyfile(Path(__file__).parent / "recommended.json", args.output / "recommended.json")
     (args.output / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
 
 

@@ -192,9 +192,8 @@ def main() -> None:
     model, heads = build(tokenizer), Heads(image_features(pictures.load_rgba(args.work)))
     opts = optimizers(model, heads)
     saved = {"model": model, "heads": heads, "muon": opts[0], "adam": opts[1]}
-    path, start, began = args.work / "text_encoder.pt", 0, time.time()
-    if path.exists():
-        start = load_state(path, **saved)
+    path, began = args.work / "text_encoder.pt", time.time()
+    start = load_state(path, **saved) if path.exists() else 0
     mean = torch.zeros(2)
     for step in range(start, args.steps):
         rng, done = random.Random(step), step / args.steps

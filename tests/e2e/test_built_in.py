@@ -33,12 +33,12 @@ def test_the_card_claims_the_subjects_that_the_recipe_teaches_first():
     lines = (ROOT / "recipes/stable-universe/subjects.txt").read_text().splitlines()
     taught = [line.split("|")[0].strip() for line in lines if line and not line.startswith("#")]
 
-    assert len(set(_claimed())) >= 100
+    assert len(set(_claimed())) >= 400
     assert _claimed() == taught[: len(_claimed())]
 
 
 def test_its_files_stay_small():
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 60e6
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 70e6
 
 
 @pytest.mark.parametrize("colour", COLOURS)
