@@ -134,6 +134,7 @@ class Txt2ImgRequest:
     batch have ``seed``, and picture k varies it by ``subseed + k``. ``seed_resize_from_w`` and ``_h``, both or none,
     are the size in pixels whose noise lies in the middle. ``tiling`` makes edges that fit each other.
     ``guidance_rescale`` is the share phi of guidance whose deviation is put back (Lin et al. 2023).
+    ``vae`` is another autoencoder's name, "" for the model's own, None for the one that the settings name.
     ``refiner`` is a second model, which draws after ``refiner_switch_at`` of the way; of two passes it ends the second.
     """
 
@@ -156,6 +157,7 @@ class Txt2ImgRequest:
     seed_resize_from_h: int | None = None
     tiling: bool = False
     guidance_rescale: float = 0.0
+    vae: str | None = None
     refiner: str | None = None
     refiner_switch_at: float = 0.8
     hires: Hires | None = None

@@ -7,29 +7,22 @@ import logging
 import secrets
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from sfumato.engine import passes, source, varied
-from sfumato.engine.conditioning import EncodingCache
+from sfumato.engine import loading, passes, source, varied
 from sfumato.engine.draw import OnStep, Stopwatch, draw
+from sfumato.engine.loading import LoadedModel
 from sfumato.engine.refine import Refiner, check_fit
-from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import SEED_BITS, Job, resolve
 from sfumato.engine.upscale import Upscalers, enlarged, info_of
 from sfumato.errors import OutOfMemoryError, RequestError
 from sfumato.families import adapters, models_folder, registry
-from sfumato.families.adapters import Adapters, Wish
-from sfumato.families.base import Networks
-from sfumato.families.noise import schedule_of
-from sfumato.families.text import read
+from sfumato.families.adapters import Wish
 from sfumato.imaging.outpaint import extended
 from sfumato.prompt import dynamic
 from sfumato.prompt.networks import NetworkTag, take_networks
-from sfumato.quant import int8
 from sfumato.request import (
     Hires,
     ImageInfo,
@@ -41,35 +34,17 @@ from sfumato.request import (
     UpscaleRequest,
     expected_size,
 )
-from sfumato.runtime import formats, memory, optimize
+from sfumato.runtime import formats, memory
 from sfumato.runtime.device import DeviceFacts, probe, quick
 from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
 from sfumato.runtime.plan import plan as make_plan
-from sfumato.runtime.precision import Precision, choose
+from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
-from sfumato.sampling.noise_schedule import NoiseSchedule
-from sfumato.weights.digest import cache_file, model_hash, network_hash
+from sfumato.weights.digest import model_hash, network_hash
 from sfumato.weights.sizes import sizes_of
 
 _log = logging.getLogger(__name__)
 BUILT_IN = "stable-universe"
-
-
-@dataclass
-class LoadedModel:
-    """A model that is ready: its networks, its noise schedule and the encodings that it has made.
-
-    ``hash`` is made beside the first picture: it takes reading all of the file, and nothing waits for it but the end.
-    """
-
-    name: str
-    hash: Future[str]
-    networks: Networks
-    schedule: NoiseSchedule
-    cache: EncodingCache
-    adapters: Adapters
-    residency: Residency
-    streamed: bool = False
 
 
 class Studio:
@@ -118,7 +93,8 @@ class Studio:
         self._formats = formats.choose(precision, self.facts.kind, self.facts.bf16, self.facts.fp16)
         self._memory = check_wish(memory)
         self._folders = tuple(models_folders)
-        self._vae, self._text_encoder, self._partial = vae, text_encoder, allow_partial
+        self._own_vae = self._vae = vae
+        self._text_encoder, self._partial = text_encoder, allow_partial
         self._second = functools.partial(
             Studio,
             device=device,
@@ -166,6 +142,7 @@ class Studio:
         plain, wishes = self._take_wishes(request)
         upscale = self._upscalers.find(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         self._open_refiner(request.refiner)
+        self._change_vae(request.vae)
         first = None  # what can't fit is refused before anything is loaded
         if self._loaded is None or self._refiner is not None:
             first = self.plan(*expected_size(request), request.batch_size, request.refiner)
@@ -193,7 +170,7 @@ class Studio:
                 model.residency,
                 refiner,
             )
-        tags |= self._describe_refiner(request)
+        tags |= {**({"VAE": Path(self._vae).stem} if self._vae else {}), **self._describe_refiner(request)}
         seconds = Seconds(**watch.seconds, total=watch.total)
         infos = tuple(self._info(request, job, model, k, seconds, tags) for k in range(len(job.seeds)))
         return Result(images=tuple(images), infos=infos)
@@ -244,26 +221,8 @@ class Studio:
             self._loaded = None
         if self._loaded is None:
             path = models_folder.find(self.model, self._folders)
-            wish = self._precision
-            with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
-                device = torch.device(self.facts.kind)
-                # Of weights that stay in the file, one at a time is in memory while they are packed.
-                away = streamed or wish.int8
-                networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=away, parts=self._parts())
-                if wish.int8:
-                    _pack(networks, wish)
-                optimize.prepare(networks.unet, networks.vae, self.facts)
-            schedule = schedule_of(networks.spec)
-            loras = Adapters(networks, partial=self._partial)
-            cache = EncodingCache(
-                functools.partial(read, networks),
-                reading=lambda: (loras.reading, *(reader.embeddings.known for reader in networks.readers)),
-            )
-            name = models_folder.display_name(path)
-            residency = Residency(networks, cache_file().parent)
-            self._loaded = LoadedModel(
-                name, self._hashing.submit(model_hash, path), networks, schedule, cache, loras, residency, streamed
-            )
+            hashed = self._hashing.submit(model_hash, path)
+            self._loaded = loading.load(path, self._parts(), self._precision, self.facts, hashed, streamed=streamed)
         return self._loaded
 
     def _parts(self) -> registry.Parts:
@@ -271,6 +230,13 @@ class Studio:
         vae = models_folder.find_parts(self._vae, "vae", self._folders)
         texts = models_folder.find_parts(self._text_encoder, "text_encoder", self._folders)
         return registry.Parts(next(iter(vae), None), texts, self._partial)
+
+    def _change_vae(self, name: str | None) -> None:
+        """Let go of the model if the request names another autoencoder than it was loaded with."""
+        wanted = self._own_vae if name is None else name
+        if wanted != self._vae:
+            models_folder.find_parts(wanted, "vae", self._folders)
+            self._vae, self._loaded, self._sizes = wanted, None, None
 
     def _open_refiner(self, name: str | None) -> None:
         """The studio of the second model, which is kept while requests name it."""
@@ -362,14 +328,6 @@ class Studio:
             memory=self._used.rung if self._used else "",
             extra={**_describe_start(job), **varied.describe(job, number), **more},
         )
-
-
-def _pack(networks: Networks, wish: Precision) -> None:
-    """Weights of 8 bits in all networks."""
-    int8.pack_network(networks.unet, wish.dtype)
-    int8.pack_network(networks.vae, wish.vae_dtype)
-    for reader in networks.readers:
-        int8.pack_network(reader.network, wish.dtype)
 
 
 def _without_tags(hires: Hires | None, known: Sequence[NetworkTag]) -> Hires | None:

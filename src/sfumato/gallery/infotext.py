@@ -134,6 +134,7 @@ _TO_REQUEST: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "Seed resize from-2": ("seed_resize_from_h", int),
     "Tiling": ("tiling", "True".__eq__),
     "CFG Rescale": ("guidance_rescale", float),
+    "VAE": ("vae", str),
     "Refiner": ("refiner", _without_hash),
     "Refiner switch at": ("refiner_switch_at", float),
 }

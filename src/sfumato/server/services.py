@@ -40,6 +40,7 @@ class Chosen:
 
     model: str | None = None
     clip_skip: int | None = None
+    vae: str | None = None
 
 
 class Choice:
@@ -92,6 +93,18 @@ class Services:
     def model(self) -> str:
         """The model of a request that names none."""
         return self.choice.now.model or self.defaults.model
+
+    def find_vae(self, name: str) -> str:
+        """A known autoencoder's name, likewise never a path.
+
+        Raises:
+            CheckpointError: there is none of this name.
+        """
+        known = self.vaes()
+        for given in (name, *(name.removesuffix(ending) for ending in _ENDINGS)):
+            if given in known:
+                return given
+        raise CheckpointError(f"There is no VAE {name!r}; {nearest(name, known) or 'they lie in models/vae'}.")
 
     def find_model(self, name: str) -> str:
         """A known model's name; never a path, so that a client can't have any file read.

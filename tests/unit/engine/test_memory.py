@@ -83,7 +83,7 @@ def test_memory_that_ran_out_steps_down_and_says_so(
     calls = []
 
     def failing(*given: object) -> object:
-        calls.append(given[-1].tile)  # type: ignore[attr-defined]
+        calls.append(given[-2].tile)  # type: ignore[attr-defined]
         if len(calls) < 3:
             raise MemoryError
         return draw.draw(*given)  # type: ignore[arg-type]

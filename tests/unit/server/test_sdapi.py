@@ -7,12 +7,16 @@ import io
 import json
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from sfumato.request import Mask
+from sfumato.server.access import Access
+from sfumato.server.application import create
 from sfumato.server.services import Services
 
 SMALL = {"prompt": "a cat", "width": 32, "height": 16, "steps": 2, "seed": 7}
@@ -91,6 +95,26 @@ def test_samplers_in_old_and_new_spelling(client: TestClient, given: dict, sampl
 
     assert info["sampler_name"] == sampler
     assert info["extra_generation_params"]["Schedule type"] == schedule
+
+
+def test_options_switch_the_vae(services: Services, tmp_path: Path) -> None:
+    known = replace(services, vaes=lambda: {"soft": tmp_path / "soft.safetensors"})
+
+    def asked() -> str | None:
+        client.post("/sdapi/v1/txt2img", json={**SMALL, "save_images": True, "override_settings": override})
+        return client.get("/api/v1/jobs").json()["jobs"][-1]["request"]["vae"]
+
+    with TestClient(create(known, Access()), base_url="http://localhost:7860") as client:
+        override: dict = {}
+        assert (client.get("/sdapi/v1/options").json()["sd_vae"], asked()) == ("Automatic", None)
+        client.post("/sdapi/v1/options", json={"sd_vae": "soft.safetensors"})
+        assert (client.get("/sdapi/v1/options").json()["sd_vae"], asked()) == ("soft", "soft")
+        override = {"sd_vae": "None"}
+        assert asked() == ""
+        made = client.post("/api/v1/jobs", json={"request": {"prompt": "a cat", "vae": "soft"}}).json()
+        assert made["request"]["vae"] == "soft"
+        odd = client.post("/api/v1/jobs", json={"request": {"prompt": "a cat", "vae": "../soft"}})
+        assert (odd.status_code, "There is no VAE" in odd.text) == (404, True)
 
 
 def test_options_switch_the_model(client: TestClient) -> None:

@@ -49,6 +49,7 @@ def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
     values["steps"] = defaults.steps if given.steps is None else given.steps
     skip = choice.clip_skip or defaults.clip_skip
     values["clip_skip"] = skip if given.clip_skip is None else given.clip_skip
+    values["vae"] = services.find_vae(given.vae) if given.vae else choice.vae if given.vae is None else given.vae
     if given.refiner is not None:
         values["refiner"] = services.find_model(given.refiner)
     names.resolve(given.sampler, given.scheduler)

@@ -54,6 +54,7 @@ class Txt2Img(BaseModel):
     seed_resize_from_h: Side | None = None
     tiling: bool = False
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    vae: Annotated[str, Field(max_length=1000)] | None = None
     refiner: Annotated[str, Field(max_length=1000)] | None = None
     refiner_switch_at: Annotated[float, Field(ge=0, le=1)] = 0.8
     hires: HiresFields | None = None

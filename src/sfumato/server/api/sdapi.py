@@ -164,6 +164,7 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
         batch_size=batch,
         clip_skip=changed.clip_skip or services.defaults.clip_skip,
         eta=given.eta,
+        vae=changed.vae,
     )
     first = replace(first, seed=seed, **_varied(given), **_refined(given, services))
     requests = [nth_batch(first, k) for k in range(rounds)]
