@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import _collate_lora_metadata
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
@@ -109,7 +109,7 @@ def test_a_file_that_diffusers_wrote_counts_as_much_as_its_metadata_says(models,
     common = {"r": 4, "use_rslora": rslora, "init_lora_weights": False}
     patterns = {"rank_pattern": {"attn1.to_k": 2}, "alpha_pattern": {"attn1.to_k": 3, "to_q": 7}}
     unet.add_adapter(LoraConfig(lora_alpha=6, target_modules=["to_k", "to_q", "conv1"], **patterns, **common))
-    text.add_adapter(LoraConfig(lora_alpha=1, target_modules=["q_proj", "fc1"], **common))
+    inject_adapter_in_model(LoraConfig(lora_alpha=1, target_modules=["q_proj", "fc1"], **common), text)
     StableDiffusionPipeline.save_lora_weights(
         tmp_path, get_peft_model_state_dict(unet), get_peft_model_state_dict(text), weight_name="a.safetensors",
         **_collate_lora_metadata({"unet": unet, "text_encoder": text}),
