@@ -79,8 +79,8 @@ def explore(page: Page, address: str, _: Path) -> None:
     """A plot of two fields."""
     page.goto(f"{address}/explore")
     page.get_by_label("Prompt", exact=True).fill("an owl on a purple background")
-    for axis, field, values in (("X", "Prompt: other words", "owl,fox,snail"), ("Y", "Steps", "2,6,20")):
-        page.get_by_role("combobox", name=axis, exact=True).click()
+    for axis, field, values in (("X", "prompt sr", "an owl,a fox,a snail"), ("Y", "steps", "2,6,20")):
+        page.get_by_role("combobox", name=axis, exact=True).fill(field)
         page.get_by_role("option", name=field, exact=True).click()
         page.get_by_role("group", name=f"Axis {axis}").get_by_label("Values").fill(values)
     generate(page)
