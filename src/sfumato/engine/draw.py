@@ -264,7 +264,7 @@ class Sampler:
         refiner = self.refiner
         if refiner is None or leg.refined is None:
             return own
-        then = wrap(leg.refined, refiner.networks.spec.prediction, refiner.schedule)
+        then = wrap(leg.refined, refiner.model.networks.spec.prediction, refiner.model.schedule)
         return switched(own, then, self.schedule, refiner.switch_at)
 
     def _tell(self, leg: Leg, step: Step) -> None:
@@ -331,15 +331,15 @@ def draw(
 
     def done(stage: str) -> None:
         watch.lap(stage)
-        for each in (residency, refiner and refiner.residency):
+        for each in (residency, refiner and refiner.model.residency):
             if each is not None:
                 each.done(stage)
 
-    unets = [networks.unet] if refiner is None else [networks.unet, refiner.networks.unet]
+    unets = [networks.unet] if refiner is None else [networks.unet, refiner.model.networks.unet]
     with torch.inference_mode(), seamless(*([*unets, networks.vae] if job.request.tiling else [])):
         network = _guided(job, networks, cache)
         second = None if job.second is None else _guided(job, networks, cache, job.second)
-        refined = None if refiner is None else _guided(job, refiner.networks, refiner.cache, job.second)
+        refined = None if refiner is None else _guided(job, refiner.model.networks, refiner.model.cache, job.second)
         done("encode")
         part = source.part_of(job.request, job.width, job.height)
         sampler = Sampler(job, networks, network, schedule, on_step, resume, second, upscale, part, refiner, refined)

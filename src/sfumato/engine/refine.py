@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sfumato.engine.conditioning import EncodingCache
-from sfumato.engine.residency import Residency
+from sfumato.engine.loading import LoadedModel
 from sfumato.errors import RequestError
-from sfumato.families.base import Networks, Spec
+from sfumato.families.base import Spec
 from sfumato.sampling.denoiser import Denoise
 from sfumato.sampling.noise_schedule import NoiseSchedule
 
@@ -18,11 +17,8 @@ from sfumato.sampling.noise_schedule import NoiseSchedule
 class Refiner:
     """The second model, and the share of the noise levels' times after which it draws."""
 
-    networks: Networks
-    cache: EncodingCache
-    schedule: NoiseSchedule
+    model: LoadedModel
     switch_at: float
-    residency: Residency
 
 
 def check_fit(base: Spec, refiner: Spec, name: str) -> None:

@@ -253,7 +253,7 @@ class Studio:
         check_fit(model.networks.spec, second.networks.spec, second.name)
         self._refiner._use(second, ())
         second.residency.follow(plan)
-        return Refiner(second.networks, second.cache, second.schedule, request.refiner_switch_at, second.residency)
+        return Refiner(second, request.refiner_switch_at)
 
     def _describe_refiner(self, request: Txt2ImgRequest) -> dict[str, object]:
         """What the metadata say of the second model, as the web UI does."""

@@ -25,6 +25,7 @@ from sfumato.jobs.states import State
 from sfumato.jobs.types import Job
 from sfumato.runtime.atomic import write_whole
 from sfumato.server import work
+from sfumato.server.checks import check_request
 from sfumato.server.services import Services
 
 
@@ -46,9 +47,11 @@ def submit(services: Services, grid: Grid, *, client: str = "", limited: bool = 
     """A job for each cell, each model's together; ``more`` is what the queue's submit takes. All or none.
 
     Raises:
-        CheckpointError: one of the models is unknown. QueueFullError: the client would be above its limit.
+        RequestError: one of them can't be drawn here. CheckpointError: a model is unknown.
+        QueueFullError: the client would be above its limit.
     """
     queue, limit = services.queue, services.limits.jobs
+    wanted = [check_request(cell.request, services) for cell in grid.cells]
     models = [None if cell.model is None else services.find_model(cell.model) for cell in grid.cells]
     if limited:
         open_ = sum(count for state, count in queue.counts(client).items() if not state.ended)
@@ -57,7 +60,7 @@ def submit(services: Services, grid: Grid, *, client: str = "", limited: bool = 
     jobs: dict[int, str] = {}
     try:
         for k in grid.by_model:
-            jobs[k] = queue.submit(grid.cells[k].request, model=models[k], client=client, **more).id
+            jobs[k] = queue.submit(wanted[k], model=models[k], client=client, **more).id
     except BaseException:
         for job in jobs.values():
             work.drop(queue, job)

@@ -5,6 +5,12 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
+from sfumato.errors import CheckpointError
+from sfumato.server.checks import check_request
+from sfumato.server.services import Services
+from sfumato.server.ui.create_form import CreateForm
+
+PATH = "../own.safetensors"
 SMALL = {"prompt": "a cat", "width": 32, "height": 16, "steps": 2, "seed": 7}
 
 
@@ -34,6 +40,27 @@ def test_the_native_dialect_takes_it_and_knows_its_models(client: TestClient) ->
     assert client.post("/api/v1/jobs", json={"request": wish}).status_code == 201
     assert _asked(client) == ("own", 0.6)
     assert client.post("/api/v1/plan", json={"request": wish}).status_code == 200
-    odd = client.post("/api/v1/jobs", json={"request": {**wish, "refiner": "../own.safetensors"}})
-    assert odd.status_code in (400, 404)
-    assert "There is no model" in odd.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/jobs", {"request": {**SMALL, "refiner": PATH}}),
+        ("/api/v1/jobs", {"request": {**SMALL, "vae": PATH}}),
+        ("/api/v1/grids", {"request": SMALL, "x": {"field": "refiner", "values": ["own", PATH]}}),
+        ("/api/v1/grids", {"request": SMALL, "x": {"field": "vae", "values": [PATH]}}),
+        ("/sdapi/v1/txt2img", {**SMALL, "refiner_checkpoint": PATH, "refiner_switch_at": 0.5}),
+    ],
+)
+def test_a_path_is_no_name(client: TestClient, path: str, body: dict) -> None:
+    answer = client.post(path, json=body)
+
+    assert (answer.status_code, "There is no" in answer.text) == (404, True)
+    assert client.get("/api/v1/jobs").json()["jobs"] == []
+
+
+def test_a_form_filled_from_a_foreign_picture_names_no_path(services: Services) -> None:
+    form = CreateForm(prompt="a cat", refiner=PATH)
+
+    with pytest.raises(CheckpointError, match="There is no model"):
+        check_request(form.request(), services)

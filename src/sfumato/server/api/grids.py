@@ -22,7 +22,6 @@ from sfumato.server.api.native_init import InitIn
 from sfumato.server.api.native_init import describe as describe_init
 from sfumato.server.api.native_schema import HiresFields, Txt2Img
 from sfumato.server.grids import Grids, Kept, state_of
-from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
 
@@ -97,7 +96,6 @@ def check_cell(request: Txt2ImgRequest, services: Services) -> None:
     width, height = expected_size(request)
     services.limits.check(steps=request.steps, width=width, height=height, batch=1)
     names.resolve(request.sampler, request.scheduler)
-    check_hires(request, services)
 
 
 def routes(services: Services) -> APIRouter:

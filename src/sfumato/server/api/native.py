@@ -24,8 +24,8 @@ from sfumato.server import work
 from sfumato.server.api.native_init import describe as describe_init
 from sfumato.server.api.native_init import to_init
 from sfumato.server.api.native_schema import Move, New, NewJob, NewUpscale, Txt2Img
+from sfumato.server.checks import check_request
 from sfumato.server.forecast import forecast
-from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
 from sfumato.server.upscaling import to_upscale
@@ -49,15 +49,13 @@ def to_request(given: Txt2Img, services: Services) -> Txt2ImgRequest:
     values["steps"] = defaults.steps if given.steps is None else given.steps
     skip = choice.clip_skip or defaults.clip_skip
     values["clip_skip"] = skip if given.clip_skip is None else given.clip_skip
-    values["vae"] = services.find_vae(given.vae) if given.vae else choice.vae if given.vae is None else given.vae
-    if given.refiner is not None:
-        values["refiner"] = services.find_model(given.refiner)
+    values["vae"] = choice.vae if given.vae is None else given.vae
     names.resolve(given.sampler, given.scheduler)
     hires = None if given.hires is None else Hires(**values["hires"])
     request = extended(Txt2ImgRequest(**{**values, "hires": hires}, init=init))
     width, height = expected_size(request)
     services.limits.check(steps=request.steps, width=width, height=height, batch=request.batch_size)
-    return check_hires(request, services)
+    return check_request(request, services)
 
 
 def describe(job: Job) -> dict[str, Any]:

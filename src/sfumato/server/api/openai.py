@@ -127,6 +127,7 @@ def to_request(given: Generation, services: Services) -> tuple[str, Txt2ImgReque
         cfg_scale=given.cfg_scale,
         batch_size=count,
         clip_skip=given.clip_skip or services.choice.now.clip_skip or services.defaults.clip_skip,
+        vae=services.choice.now.vae,
     )
     named = given.model is not None and given.model not in ALIASES
     return services.find_model(given.model or "") if named else services.model, request

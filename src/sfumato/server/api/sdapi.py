@@ -21,8 +21,8 @@ from sfumato.sampling import names
 from sfumato.server import images
 from sfumato.server.api import sdapi_extra, sdapi_hires, sdapi_options
 from sfumato.server.api.sdapi_schema import Drawing, Img2Img, Txt2Img
+from sfumato.server.checks import check_request
 from sfumato.server.failures import NotSupportedError
-from sfumato.server.hires import check_hires
 from sfumato.server.services import Services, client_of
 from sfumato.server.strict import Route
 from sfumato.server.work import Drawn, Task, Tasks
@@ -55,7 +55,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         model, wanted = to_requests(given, services)
         hires = sdapi_hires.to_hires(given)
         drawn = await tasks.run(
-            [check_hires(replace(each, hires=hires), services) for each in wanted],
+            [check_request(replace(each, hires=hires), services) for each in wanted],
             model=model,
             save=bool(given.save_images),
             client=client_of(request),
@@ -70,7 +70,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         init = await asyncio.to_thread(to_init, given, services)
         model, wanted = to_requests(given, services)
         drawn = await tasks.run(
-            [replace(each, init=init) for each in wanted],
+            [check_request(replace(each, init=init), services) for each in wanted],
             model=model,
             save=bool(given.save_images),
             client=client_of(request),
@@ -166,7 +166,7 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
         eta=given.eta,
         vae=changed.vae,
     )
-    first = replace(first, seed=seed, **_varied(given), **_refined(given, services))
+    first = replace(first, seed=seed, **_varied(given), **_refined(given))
     requests = [nth_batch(first, k) for k in range(rounds)]
     return changed.model or services.defaults.model, requests
 
@@ -189,14 +189,14 @@ def _varied(given: Drawing) -> dict[str, Any]:
     }
 
 
-def _refined(given: Drawing, services: Services) -> dict[str, Any]:
+def _refined(given: Drawing) -> dict[str, Any]:
     """The second model, if one is named and there are steps for it."""
     switch_at = _or(given.refiner_switch_at, 1.0)
     if not 0 <= switch_at <= 1:
         raise RequestError(f"refiner_switch_at is {switch_at}; give 0 to 1.")
     if given.refiner_checkpoint in (None, "", "None") or switch_at == 1:
         return {}
-    return {"refiner": services.find_model(given.refiner_checkpoint), "refiner_switch_at": switch_at}
+    return {"refiner": given.refiner_checkpoint, "refiner_switch_at": switch_at}
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -9,7 +9,7 @@ from nicegui import app, ui
 
 from sfumato.gallery.foreign import Facts
 from sfumato.jobs.types import Job
-from sfumato.server.hires import check_hires
+from sfumato.server.checks import check_request
 from sfumato.server.ui import fields
 from sfumato.server.ui.again import use_settings
 from sfumato.server.ui.create_form import CreateForm
@@ -84,7 +84,7 @@ class CreatePage(Workbench[CreateForm]):
 
     async def submit(self) -> Job:
         """See :class:`Workbench`."""
-        request = check_hires(self.form.request(), self.desk.services)
+        request = check_request(self.form.request(), self.desk.services)
         return self.desk.services.queue.submit(request, model=self.form.model)
 
     def use(self, job: Job, index: int) -> None:

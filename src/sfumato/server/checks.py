@@ -1,22 +1,29 @@
-"""What a server asks of a second pass before it is queued, in every dialect."""
+"""What a server asks of a request before it is queued, on every page and in every dialect."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sfumato.errors import RequestError, nearest
-from sfumato.request import LATENT_UPSCALERS, RESIZERS, Txt2ImgRequest
+from sfumato.request import LATENT_UPSCALERS, RESIZERS, Hires, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server.services import Services
 
 
-def check_hires(request: Txt2ImgRequest, services: Services) -> Txt2ImgRequest:
-    """The request, if its second pass can be drawn here.
+def check_request(request: Txt2ImgRequest, services: Services) -> Txt2ImgRequest:
+    """The request with known names for the files that it names, which are never paths.
 
     Raises:
         RequestError: a number out of range, an unknown name, or more than this server takes.
+        CheckpointError: there is no such refiner or autoencoder.
     """
-    hires = request.hires
-    if hires is None:
-        return request
+    if request.hires is not None:
+        _check_hires(request, request.hires, services)
+    refiner = services.find_model(request.refiner) if request.refiner else None
+    return replace(request, refiner=refiner, vae=request.vae and services.find_vae(request.vae))
+
+
+def _check_hires(request: Txt2ImgRequest, hires: Hires, services: Services) -> None:
     if not 0 < hires.denoising_strength <= 1:
         raise RequestError(
             f"denoising_strength is {hires.denoising_strength}; with a second pass it is above 0, up to 1."
@@ -31,4 +38,3 @@ def check_hires(request: Txt2ImgRequest, services: Services) -> Txt2ImgRequest:
     if hires.upscaler not in known:
         close = nearest(hires.upscaler, known) or "known: " + ", ".join(known)
         raise RequestError(f"unknown upscaler {hires.upscaler!r}; {close}.")
-    return request
