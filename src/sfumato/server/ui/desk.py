@@ -25,4 +25,4 @@ class Desk:
     listens: str
     models_folder: Path
     output_folder: Path
-    examples: Sequence[str] = ("a red apple on a white background", "a fox", "a cat and a robot on a yellow background")
+    examples: Sequence[str] = ("a red apple on a white background", "a fox", "a rocket and a star on a blue background")
