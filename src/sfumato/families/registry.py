@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,10 @@ from sfumato.families import folder, sd1, sd2, sd3, sdxl, tiny_vae
 from sfumato.families.base import Networks
 from sfumato.families.ldm_file import describe, marks_missing
 from sfumato.weights.detect import detect, needs
-from sfumato.weights.header import Header
+from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.joined import UNET_NAMES, Checkpoint, join
+from sfumato.weights.keymaps import clip, ldm
+from sfumato.weights.keymaps.piece import Piece
 from sfumato.weights.packed_folder import as_folder, open_tensors
 from sfumato.weights.source import open_any
 
@@ -42,17 +44,19 @@ class Family:
     """How a family is known and loaded.
 
     ``marks`` are tensors that all its files have, of a tuple one; see :func:`sfumato.families.ldm_file.marks_missing`.
+    ``texts`` says where its CLIP text encoders lie in a file: by diffusers' name, the first of these prefixes.
     """
 
     marks: Sequence[str | tuple[str, ...]]
     load: Load
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 FAMILIES: Mapping[str, Family] = {
-    "sd1": Family(sd1.MARKS, sd1.load),
-    "sd2": Family(sd2.MARKS, sd2.load),
-    "sdxl": Family(sdxl.MARKS, sdxl.load),
-    "sdxl-refiner": Family(sdxl.REFINER_MARKS, sdxl.load_refiner),
+    "sd1": Family(sd1.MARKS, sd1.load, {"text_encoder": (ldm.TEXT,)}),
+    "sd2": Family(sd2.MARKS, sd2.load, {"text_encoder": (sd2.TEXT,)}),
+    "sdxl": Family(sdxl.MARKS, sdxl.load, {"text_encoder": sdxl.FIRST, "text_encoder_2": sdxl.SECOND}),
+    "sdxl-refiner": Family(sdxl.REFINER_MARKS, sdxl.load_refiner, {"text_encoder_2": sdxl.ONLY}),
     "sd3": Family(sd3.MARKS, sd3.load),
 }
 
@@ -99,6 +103,17 @@ def _identify(path: Path, header: Header) -> tuple[str, Header]:
 def family_of(header: Header) -> str:
     """The family that has all its marks in the header; empty if none has."""
     return next((name for name, family in FAMILIES.items() if not marks_missing(family.marks, header)), "")
+
+
+def text_places(family: str, tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, Piece]]:
+    """Where each text encoder's tensors lie in a file of the family: by diffusers' name of the text encoder, and by the
+    tensor's name without ``text_model.``.
+    """
+    places = {}
+    for kind, prefixes in FAMILIES[family].texts.items():
+        prefix = next(one for one in prefixes if any(name.startswith(one) for name in tensors))
+        places[kind] = clip.names(tensors, prefix)
+    return places
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Pictures as latents and captions as states, each computed once."""
+"""Pictures as latents and captions as encodings, each computed once."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,9 +15,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sfumato.errors import NumericError
-from sfumato.families.base import Networks
+from sfumato.families.base import Encoding, Networks
 from sfumato.families.decode import moments
-from sfumato.families.text import encode
+from sfumato.families.text import read
 from sfumato.runtime.atomic import write_whole
 from sfumato.training import pictures
 from sfumato.training.dataset import Item
@@ -66,18 +67,18 @@ class LatentCache:
 
 
 class CaptionCache:
-    """Captions' states from a text encoder that does not change."""
+    """Captions' encodings from text encoders that do not change."""
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._known: OrderedDict[str, Encoding] = OrderedDict()
 
     @torch.no_grad()
-    def get(self, captions: Sequence[str]) -> Tensor:
-        """(B, 77 k, D) for B captions, of which the longest takes k chunks."""
+    def get(self, captions: Sequence[str]) -> Encoding:
+        """Of B captions, as long as the longest takes."""
         for caption in captions:
             if caption not in self._known:
-                self._known[caption] = encode(self._networks, ((caption, 1.0),))
+                self._known[caption] = read_caption(self._networks, caption)
             self._known.move_to_end(caption)
         found = stack(self._networks, [self._known[caption] for caption in captions])
         while len(self._known) > CAPTIONS:
@@ -85,10 +86,19 @@ class CaptionCache:
         return found
 
 
-def stack(networks: Networks, states: Sequence[Tensor]) -> Tensor:
-    """States (1, 77 k, D) of one or more k as one batch; those with fewer chunks get the states of no words."""
-    longest = max(one.shape[1] for one in states)
-    if all(one.shape[1] == longest for one in states):
-        return torch.cat(list(states))
-    none = encode(networks, (("", 1.0),))
-    return torch.cat([torch.cat([one, *[none] * ((longest - one.shape[1]) // none.shape[1])], 1) for one in states])
+def read_caption(networks: Networks, caption: str) -> Encoding:
+    """A caption as drawing reads it; one without words as a negative prompt without words, which stands for none."""
+    return read(networks, ((caption, 1.0),), negative=not caption.strip())
+
+
+def stack(networks: Networks, encodings: Sequence[Encoding]) -> Encoding:
+    """Encodings of one or more chunks as one batch; those with fewer chunks get the states of no words after theirs."""
+    longest = max(one.context.shape[1] for one in encodings)
+    if all(one.context.shape[1] == longest for one in encodings):
+        return Encoding.stacked(encodings)
+    none = read(networks, (("", 1.0),)).context
+
+    def filled(context: Tensor) -> Tensor:
+        return torch.cat([context, *[none] * ((longest - context.shape[1]) // none.shape[1])], 1)
+
+    return Encoding.stacked([replace(one, context=filled(one.context)) for one in encodings])

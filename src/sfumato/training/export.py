@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.errors import RequestError
-from sfumato.families.base import Networks
+from sfumato.families import registry
 from sfumato.runtime.atomic import write_whole
 from sfumato.training.methods import Trainee, alpha_of, branches
 from sfumato.training.settings import MethodSettings, TrainSettings
+from sfumato.weights.keymaps import ldm, ldm_names
+from sfumato.weights.keymaps.piece import Piece
+from sfumato.weights.source import TensorSource, open_any
 
 #: The key under which diffusers looks for the adapters' configurations.
 _DIFFUSERS_KEY = "lora_adapter_metadata"
-_NETWORKS = (("unet", "lora_unet_"), ("text_encoder", "lora_te_"))
+#: What kohya calls the text encoders of models that have two.
+_KOHYA_TEXTS = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
 
 
 def save_lora(path: Path, trainee: Trainee, what: MethodSettings, layout: str, facts: Mapping[str, Any]) -> Path:
@@ -33,16 +37,16 @@ def save_lora(path: Path, trainee: Trainee, what: MethodSettings, layout: str, f
     """
     tensors: dict[str, Tensor] = {}
     alpha = torch.tensor(alpha_of(what))
-    for network, prefix in _NETWORKS:
-        if not hasattr(trainee, network):
-            continue
-        for name, down, up in branches(getattr(trainee, network)):
-            full = name if network == "unet" or name.startswith("text_model.") else f"text_model.{name}"
+    for kind, network in trainee.networks().items():
+        found = list(branches(network))
+        kohya = _kohya_names(kind, network, [name for name, _, _ in found], trainee.family)
+        for name, down, up in found:
             if layout == "kohya":
-                key = prefix + full.replace(".", "_")
+                key = kohya[name]
                 tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": alpha}
             else:
-                tensors |= {f"{network}.{full}.lora_A.weight": down, f"{network}.{full}.lora_B.weight": up}
+                key = f"{kind}.{_full(kind, name)}"
+                tensors |= {f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}
     tensors = {key: value.cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = _metadata(facts)
     if layout == "kohya":
@@ -55,12 +59,31 @@ def save_lora(path: Path, trainee: Trainee, what: MethodSettings, layout: str, f
     return path
 
 
+def _full(kind: str, name: str) -> str:
+    """A layer's path as transformers before 5 has it, whose names files keep."""
+    return name if kind == "unet" or name.startswith("text_model.") else f"text_model.{name}"
+
+
+def _kohya_names(kind: str, network: Any, names: Sequence[str], family: str) -> dict[str, str]:
+    """kohya's name for each layer; Stable Diffusion XL's UNet has the first code's names there, not diffusers'."""
+    if kind != "unet":
+        prefix = _KOHYA_TEXTS[kind] if family == "sdxl" else "lora_te_"
+        return {name: prefix + _full(kind, name).replace(".", "_") for name in names}
+    old = ldm_names.modules(names, ldm.configured_shape(network.config)) if family == "sdxl" else {}
+    return {name: "lora_unet_" + old.get(name, name).replace(".", "_") for name in names}
+
+
 def save_embedding(path: Path, trainee: Trainee, settings: TrainSettings, facts: Mapping[str, Any]) -> Path:
-    """Write a new word's vectors, under the name ``emb_params`` as web UIs do, or under the word as diffusers does."""
-    if trainee.vectors is None:
-        raise ValueError("no vectors were trained")
-    key = settings.what.token or "" if settings.save_as == "diffusers" else "emb_params"
-    write_whole(path, save({key: trainee.vectors.detach().cpu().contiguous()}, _metadata(facts)))
+    """Write a new word's vectors, under the name ``emb_params`` as web UIs do, or under the word as diffusers does.
+
+    Those for several text encoders are named after these.
+    """
+    if len(trainee.vectors) > 1:
+        keys = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+    else:
+        keys = {"text_encoder": settings.what.token or "" if settings.save_as == "diffusers" else "emb_params"}
+    tensors = {keys[kind]: vectors.detach().cpu().contiguous() for kind, vectors in trainee.vectors.items()}
+    write_whole(path, save(tensors, _metadata(facts)))
     return path
 
 
@@ -72,11 +95,10 @@ def data_hash(content: bytes) -> str:
 def _adapter_metadata(trainee: Trainee, what: MethodSettings) -> dict[str, Any]:
     """peft's configuration of each network's adapter, as ``save_lora_weights`` of diffusers 0.35 writes it."""
     out = {}
-    for network, _ in _NETWORKS:
-        if hasattr(trainee, network):
-            targets = sorted(name for name, _, _ in branches(getattr(trainee, network)))
-            config = {"r": what.rank, "lora_alpha": alpha_of(what), "target_modules": targets}
-            out |= {f"{network}.{key}": value for key, value in config.items()}
+    for kind, network in trainee.networks().items():
+        targets = sorted(name for name, _, _ in branches(network))
+        config = {"r": what.rank, "lora_alpha": alpha_of(what), "target_modules": targets}
+        out |= {f"{kind}.{key}": value for key, value in config.items()}
     return out
 
 
@@ -86,19 +108,17 @@ def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
     return {"format": "pt", **{n: v if isinstance(v, str) else json.dumps(v) for n, v in known.items()}}
 
 
-def save_model(path: Path, base: Path, networks: Networks, trainee: Trainee, facts: Mapping[str, Any]) -> Path:
+def save_model(path: Path, base: Path, trainee: Trainee, facts: Mapping[str, Any]) -> Path:
     """Write the whole model in its base's layout: a diffusers folder, or one LDM file where ``path`` ends so.
 
     Raises:
         RequestError: the base is a folder and one file was asked for, or the other way round.
     """
-    changed = {"unet": networks.unet}
-    if hasattr(trainee, "text_encoder"):
-        changed["text_encoder"] = networks.text_encoder
+    changed = trainee.networks()
     if path.suffix == ".safetensors":
         if base.is_dir():
             raise RequestError("--save_as ldm: the base is a diffusers folder; leave --save_as out to get a folder.")
-        write_whole(path, _ldm_file(base, changed, facts))
+        write_whole(path, _ldm_file(base, changed, trainee.family, facts))
         return path
     if not base.is_dir():
         raise RequestError("--save_as diffusers: the base is a single file; leave --save_as out to get a file.")
@@ -107,7 +127,7 @@ def save_model(path: Path, base: Path, networks: Networks, trainee: Trainee, fac
     shutil.copytree(base, unfinished, ignore=lambda folder, names: _weights_of(Path(folder), names, base, changed))
     for part, network in changed.items():
         files = [f for f in (base / part).iterdir() if f.suffix == ".safetensors"]
-        name = "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
+        name = "diffusion_pytorch_model.safetensors" if part == "unet" else "model.safetensors"
         dtype = _stored_type(files[0])
         tensors = {n: t.detach().to("cpu", dtype).contiguous() for n, t in network.state_dict().items()}
         write_whole(unfinished / part / name, save(tensors, _metadata(facts)))
@@ -125,33 +145,20 @@ def _weights_of(folder: Path, names: list[str], base: Path, changed: Mapping[str
 
 
 def _stored_type(file: Path) -> torch.dtype:
-    from sfumato.weights.source import TensorSource
-
     source = TensorSource(file)
     return next(t.dtype for t in (source.get(name) for name in source) if t.is_floating_point())
 
 
-def _ldm_file(base: Path, changed: Mapping[str, Any], facts: Mapping[str, Any]) -> bytes:
+def _ldm_file(base: Path, changed: Mapping[str, nn.Module], family: str, facts: Mapping[str, Any]) -> bytes:
     """The base file's content with new weights in the place of the old, in its types and shapes."""
-    from sfumato.weights.keymaps import ldm
-    from sfumato.weights.source import open_any
-
     source = open_any(base)
-    header = source.header
-    new: dict[str, Tensor] = {}
-    for old, name in ldm.unet_names(header.tensors, ldm.unet_shape(header.tensors)).items():
-        new[old] = changed["unet"].get_parameter(name)
-    if "text_encoder" in changed:
-        text = dict(changed["text_encoder"].named_parameters())
-        for old in header.tensors:
-            if old.startswith(ldm.TEXT):
-                short = old.removeprefix(ldm.TEXT).removeprefix("text_model.")
-                found = text.get(short, text.get(f"text_model.{short}"))
-                if found is not None:
-                    new[old] = found
-    tensors = {}
-    for name in source:
-        stored = source.get(name)
-        tensors[name] = new[name].detach().cpu().to(stored.dtype).reshape(stored.shape) if name in new else stored
-    metadata = {**header.metadata, **_metadata(facts)}
+    known = source.header.tensors
+    tensors = {name: source.get(name) for name in source}
+    places = {"unet": {new: Piece(old) for old, new in ldm.unet_names(known, ldm.unet_shape(known)).items()}}
+    places |= registry.text_places(family, known)
+    for kind, network in changed.items():
+        for name, value in network.state_dict().items():
+            if (piece := places[kind].get(name.removeprefix("text_model."))) is not None:
+                tensors[piece.name] = piece.put(tensors[piece.name], value.detach().cpu())
+    metadata = {**source.header.metadata, **_metadata(facts)}
     return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)

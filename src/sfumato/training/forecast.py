@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.families.base import Networks
+from sfumato.families.base import Encoding, Networks
+from sfumato.training.cache import read_caption
 from sfumato.training.methods import Trainee
 
 #: A step that is shorter, in seconds, is taken again: the first one of all is slow.
@@ -44,22 +45,20 @@ def forecast(
     inputs = _inputs(networks, size, batch)
     with autocast:
         seconds = _seconds(trainee, inputs)
-    memory = kept + _saved_bytes(trainee, inputs) + trained * 4 * (1 + moments) + _PROGRAM
+    memory = kept + _saved_bytes(trainee, networks, inputs) + trained * 4 * (1 + moments) + _PROGRAM
     return Forecast(steps, seconds * batches * steps, memory)
 
 
-def _inputs(networks: Networks, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor, Tensor]:
+def _inputs(networks: Networks, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor, Encoding]:
     spec, device, dtype = networks.spec, networks.device, networks.unet.dtype
     latent = (spec.latent_channels, size[1] // spec.latent_factor, size[0] // spec.latent_factor)
-    words = (spec.context_length, networks.text_encoder.config.hidden_size)
-    return (
-        torch.zeros(batch, *latent, device=device, dtype=dtype),
-        torch.zeros(batch, device=device),
-        torch.zeros(batch, *words, device=device, dtype=dtype, requires_grad=True),
-    )
+    with torch.no_grad():
+        words = read_caption(networks, "").repeated(batch)
+    words.context.requires_grad_(True)
+    return torch.zeros(batch, *latent, device=device, dtype=dtype), torch.zeros(batch, device=device), words
 
 
-def _seconds(trainee: Trainee, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
+def _seconds(trainee: Trainee, inputs: tuple[Tensor, Tensor, Encoding]) -> float:
     """A forward and backward pass; of short ones the quickest of a few."""
     taken: list[float] = []
     while not taken or (taken[0] < SHORT and len(taken) <= AGAIN):
@@ -70,7 +69,7 @@ def _seconds(trainee: Trainee, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
     return min(taken)
 
 
-def _saved_bytes(trainee: Trainee, inputs: tuple[Tensor, Tensor, Tensor]) -> int:
+def _saved_bytes(trainee: Trainee, networks: Networks, inputs: tuple[Tensor, Tensor, Encoding]) -> int:
     """What a forward pass keeps for the backward pass, weights left out."""
     unet = trainee.unet
     tensors = {n: t.detach().to("meta").requires_grad_(t.requires_grad) for n, t in unet.named_parameters()}
@@ -83,6 +82,11 @@ def _saved_bytes(trainee: Trainee, inputs: tuple[Tensor, Tensor, Tensor]) -> int
             seen[storage] = max(seen.get(storage, 0), tensor.nbytes)
         return tensor
 
+    def without_data(*args: Any, **kwargs: Any) -> Any:
+        return torch.func.functional_call(unet, tensors, args, kwargs)
+
+    x, t = (one.to("meta") for one in inputs[:2])
+    words = Encoding(**{name: part.detach().to("meta") for name, part in inputs[2].parts().items()})
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        torch.func.functional_call(unet, tensors, tuple(t.detach().to("meta") for t in inputs))
+        networks.conditioner.predict(without_data, x, t, words, (0, 0))
     return sum(seen.values())

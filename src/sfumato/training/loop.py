@@ -59,6 +59,10 @@ class Loop:
         self.step, self._stop, self._rolled_back = 0, False, False
         self._first: list[float] = []
         self._recent: list[float] = []
+        if len(trainee.texts) > 1:  # of Stable Diffusion XL's the last layers are not read
+            from accelerate import DistributedDataParallelKwargs
+
+            accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._model = accelerator.prepare(trainee) if accelerator.num_processes > 1 else trainee
         if settings.gradient_checkpointing:
             trainee.unet.enable_gradient_checkpointing()

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import RequestError
-from sfumato.families.base import Networks
-from sfumato.families.text import encode
-from sfumato.training.cache import stack
+from sfumato.families.base import Encoding, Networks, Reader
+from sfumato.training.cache import read_caption, stack
 from sfumato.training.settings import TARGETS, MethodSettings
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -27,16 +26,26 @@ class Trainee(nn.Module):
         super().__init__()
         self._networks = [networks]  # in a list, so that frozen networks are no part of this module
         self.unet = networks.unet
-        if train_text:
-            self.text_encoder = networks.text_encoder
-        self.vectors: nn.Parameter | None = None
+        self.texts = nn.ModuleDict({one.name: one.network for one in networks.readers} if train_text else {})
+        self.vectors = nn.ParameterDict()
 
-    def forward(self, x: Tensor, t: Tensor, words: Tensor | Sequence[str]) -> Tensor:
-        """(B, C, h, w) at times (B,) with the words' states (B, 77 k, D), or the words themselves, to the answer."""
-        if not isinstance(words, Tensor):
-            networks = self._networks[0]
-            words = stack(networks, [encode(networks, ((text, 1.0),)) for text in words])
-        return self.unet(x, t, words).sample
+    def forward(self, x: Tensor, t: Tensor, words: Encoding | Sequence[str]) -> Tensor:
+        """(B, C, h, w) at times (B,) with the encodings of B captions, or the captions themselves, to the answer."""
+        networks = self._networks[0]
+        if not isinstance(words, Encoding):
+            words = stack(networks, [read_caption(networks, text) for text in words])
+        factor = networks.spec.latent_factor
+        size = x.shape[-1] * factor, x.shape[-2] * factor
+        return networks.conditioner.predict(self.unet, x, t, words, size)
+
+    @property
+    def family(self) -> str:
+        """The model's."""
+        return self._networks[0].spec.name
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Those that have something to learn, by their names in diffusers."""
+        return {"unet": self.unet, **self.texts}
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that change, by name."""
@@ -54,28 +63,30 @@ def make_trainee(networks: Networks, what: MethodSettings, seed: int) -> Trainee
         return trainee
     torch.manual_seed(seed)
     if what.method == "textual_inversion":
-        trainee.vectors = nn.Parameter(first_vectors(networks, what).to(networks.device))
-        networks.embeddings.vectors = {what.token or "": trainee.vectors}
+        for reader in networks.readers:
+            vectors = nn.Parameter(first_vectors(reader, what).to(networks.device))
+            trainee.vectors[reader.name] = vectors
+            reader.embeddings.vectors = {what.token or "": vectors}
         return trainee
     _inject(trainee.unet, list(unet_targets(trainee.unet, what.targets or TARGETS)), what)
-    if what.train_text_encoder:
-        _inject(trainee.text_encoder, list(_linear_named(trainee.text_encoder, TEXT_TARGETS)), what)
+    for text in trainee.texts.values():
+        _inject(text, list(_linear_named(text, TEXT_TARGETS)), what)
     for p in trainee.parameters():
         if p.requires_grad:
             p.data = p.data.float()
     return trainee
 
 
-def first_vectors(networks: Networks, what: MethodSettings) -> Tensor:
+def first_vectors(reader: Reader, what: MethodSettings) -> Tensor:
     """(k, D) to start from: the vectors of ``init_word``, over and over, or random ones of the vocabulary's size.
 
     Raises:
         RequestError: the word has no token.
     """
-    table = networks.text_encoder.get_input_embeddings().weight.detach().float()
+    table = reader.network.get_input_embeddings().weight.detach().float()
     if what.init_word is None:
         return torch.randn(what.vectors, table.shape[1]) * table.std() + table.mean(0).cpu()
-    ids = networks.tokenizer.ids(what.init_word)
+    ids = reader.tokenizer.ids(what.init_word)
     if not ids:
         raise RequestError(f"--init_word {what.init_word!r} has no letters; give a word.")
     return table[[ids[k % len(ids)] for k in range(what.vectors)]].cpu().clone()

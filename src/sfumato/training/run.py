@@ -14,7 +14,7 @@ import torch
 
 from sfumato.errors import RequestError
 from sfumato.families import folder, registry
-from sfumato.families.base import Networks
+from sfumato.families.base import Networks, Spec
 from sfumato.families.noise import schedule_of
 from sfumato.runtime import memory
 from sfumato.runtime.atomic import remove_unfinished, write_whole
@@ -33,6 +33,8 @@ from sfumato.training.state import States
 from sfumato.weights.digest import model_hash
 from sfumato.weights.packed_folder import as_folder
 
+#: The families that can be trained, with kohya's names for them.
+_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 #: What the networks compute in, by accelerate's names.
 _TYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -150,7 +152,7 @@ class Run:
     def _export(self, step: int) -> None:
         facts, settings = self.metadata(step), self.settings
         if settings.what.method == "full":
-            export.save_model(self.places.output, self.places.base, self.networks, self.trainee, facts)
+            export.save_model(self.places.output, self.places.base, self.trainee, facts)
         elif settings.what.method == "textual_inversion":
             export.save_embedding(self.places.output, self.trainee, settings, facts)
         else:
@@ -164,7 +166,7 @@ class Run:
             for tag in filter(None, (part.strip() for part in item.caption.split(","))):
                 tags[tag] = tags.get(tag, 0) + item.repeats
         return {
-            "ss_base_model_version": "sd_v1",
+            "ss_base_model_version": base_version(self.networks.spec),
             "ss_sd_model_name": self.places.base.name,
             "ss_output_name": self.places.output.stem,
             "ss_steps": step,
@@ -239,6 +241,11 @@ def name_token(dataset: Dataset, settings: TrainSettings) -> Dataset:
     return replace(dataset, items=tuple(replace(item, caption=with_token(item.caption)) for item in dataset.items))
 
 
+def base_version(spec: Spec) -> str:
+    """kohya's name for the model's kind, which says of Stable Diffusion 1 and 2 whether it predicts v."""
+    return _VERSIONS[spec.name] + ("_v" if spec.prediction == "v_prediction" and spec.name != "sdxl" else "")
+
+
 def mixed_precision(wish: str, facts: DeviceFacts) -> str:
     """accelerate's name of what to compute in: ``auto`` is what the device is good at."""
     if wish != "auto":
@@ -263,11 +270,11 @@ def load_networks(
     held = torch.float32 if settings.what.method == "full" else dtype
     with memory.worded_exhaustion(f"the model {base.name}"):
         networks = registry.load(base, held, choose("autocast", facts).vae_dtype, device)
-    if networks.spec.name != "sd1" or networks.spec.beside:
+    if networks.spec.name not in _VERSIONS or networks.spec.beside:
         raise RequestError(
             f"{base.name} is of the family {networks.spec.name}"
-            f"{', made for more than words' if networks.spec.beside else ''}; only Stable Diffusion 1 models that "
-            "draw from words can be trained yet."
+            f"{', made for more than words' if networks.spec.beside else ''}; models of Stable Diffusion 1, 2 and XL "
+            "that draw from words alone can be trained."
         )
     if facts.kind != "mps":
         networks.unet.to(memory_format=torch.channels_last)

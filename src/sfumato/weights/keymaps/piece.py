@@ -35,3 +35,13 @@ class Piece:
         if self.swapped:
             part = torch.cat(part.chunk(2)[::-1])
         return part.t().contiguous() if self.turned else part
+
+    def put(self, tensor: Tensor, value: Tensor) -> Tensor:
+        """The file's tensor with the piece replaced: the way back of :meth:`of`. ``tensor`` itself is not changed."""
+        part = value.t() if self.turned else value
+        if self.swapped:
+            part = torch.cat(part.chunk(2)[::-1])
+        parts = [part] if self.third is None else list(tensor.chunk(3))
+        if self.third is not None:
+            parts[self.third] = part
+        return torch.cat([one.to(tensor.dtype) for one in parts]).reshape(tensor.shape)
