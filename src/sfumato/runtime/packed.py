@@ -17,16 +17,20 @@ from sfumato.runtime.feed_forward import TiledFeedForward
 
 #: The picture size that convolutions are laid out for, in latent pixels; others run as fast.
 _SIDE = 32
-_OPERATORS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight")
+_OPERATORS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
 
 
 def can_pack() -> bool:
-    """Whether this PyTorch has the operators; only the kernels of x86 processors are known to gain by them."""
+    """Whether this PyTorch has the operators, and this processor the instructions that they are made of.
+
+    Only the kernels of x86 processors are known to gain by them.
+    """
     return (
         platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()
         and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
         and hasattr(_own_operators(), "mkldnn_reorder_conv2d_weight")
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
 
 
