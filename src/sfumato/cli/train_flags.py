@@ -85,7 +85,10 @@ class TrainFlags:
         str | None,
         Option("--targets", metavar="NAME", help="LoRA: attention, transformer, or all with convolutions."),
     ] = None
-    train_text_encoder: Annotated[bool, Option("--train_text_encoder", help="Train the text encoder too.")] = False
+    train_text_encoder: Annotated[
+        bool | None,
+        Option("--train_text_encoder/--network_train_unet_only", help="Train the text encoder too, or not."),
+    ] = None
     token: Annotated[
         str | None,
         Option("--token", "--placeholder_token", metavar="WORD", help="Textual inversion: the new word."),
@@ -138,9 +141,9 @@ class TrainFlags:
     ] = "auto"
     optimizer: Annotated[str, Option("--optimizer", metavar="NAME", help="adamw, adamw8bit or prodigy.")] = "adamw"
     lr_schedule: Annotated[
-        str,
+        str | None,
         Option("--lr_scheduler", metavar="NAME", help="constant, cosine or linear."),
-    ] = "constant"
+    ] = None
     warmup_steps: Annotated[
         int,
         Option("--warmup_steps", "--lr_warmup_steps", metavar="N", help="Steps in which the rate rises from 0."),

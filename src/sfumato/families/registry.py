@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -103,6 +103,16 @@ def _identify(path: Path, header: Header) -> tuple[str, Header]:
 def family_of(header: Header) -> str:
     """The family that has all its marks in the header; empty if none has."""
     return next((name for name, family in FAMILIES.items() if not marks_missing(family.marks, header)), "")
+
+
+def recommended(path: Path) -> dict[str, Any]:
+    """What a diffusers folder, also one in a file, recommends for itself; other files recommend nothing.
+
+    Raises:
+        CheckpointError: it can't be read.
+    """
+    home = as_folder(path)
+    return folder.recommended(home) if home is not None else {}
 
 
 def text_places(family: str, tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, Piece]]:

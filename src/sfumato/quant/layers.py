@@ -6,7 +6,7 @@ unpacked for as long as its layer works, and no longer.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from sfumato.quant.unpack import codec_of, unpack
 from sfumato.runtime.held import Holding
 from sfumato.weights.blocks import Blocks
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class QuantLayer(Holding, nn.Module):
@@ -35,6 +37,10 @@ class QuantLayer(Holding, nn.Module):
     def weight(self) -> Tensor:
         """A copy of the weight, unpacked, in float32."""
         return unpack(self.packed, torch.float32)
+
+    def stock(self, dtype: torch.dtype) -> nn.Module:
+        """The layer in whose place it stands, with the weight unpacked in ``dtype``."""
+        raise NotImplementedError
 
     def _unpacked(self, dtype: torch.dtype) -> Tensor:
         return self._once(dtype, lambda dtype: unpack(self.packed, dtype))
@@ -66,6 +72,11 @@ class QuantLinear(QuantLayer):
         bias = None if self.bias is None else self.bias.chunk(2)[which]
         return QuantLinear(self.packed.chunk(2)[which], bias)
 
+    def stock(self, dtype: torch.dtype) -> nn.Linear:
+        """See :class:`QuantLayer`."""
+        plain = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        return _filled(plain, self, dtype)
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         return F.linear(x, self._unpacked(x.dtype), self.bias)
@@ -80,6 +91,14 @@ class QuantConv2d(QuantLayer):
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
         self.kernel_size, self.groups = layer.kernel_size, layer.groups
         self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
+
+    def stock(self, dtype: torch.dtype) -> nn.Conv2d:
+        """See :class:`QuantLayer`."""
+        plain = nn.Conv2d(
+            self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation,
+            self.groups, self.bias is not None, device="meta",
+        )  # fmt: skip
+        return _filled(plain, self, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H', W')."""
@@ -96,12 +115,29 @@ class QuantEmbedding(QuantLayer):
         self.num_embeddings, self.embedding_dim = blocks.shape
         self._dtype = dtype
 
+    def stock(self, dtype: torch.dtype) -> nn.Embedding:
+        """See :class:`QuantLayer`."""
+        return _filled(nn.Embedding(self.num_embeddings, self.embedding_dim, device="meta"), self, dtype)
+
     def forward(self, numbers: Tensor) -> Tensor:
         """(...) row numbers to (..., columns)."""
         rows = self.packed.data.view(self.num_embeddings, -1)[numbers.flatten()]
         shape = torch.Size((*numbers.shape, self.embedding_dim))
         data = rows.view(-1, self.packed.data.shape[1])
         return unpack(Blocks(data, self._kind, shape), self._dtype)
+
+
+def _filled(plain: Layer, packed: QuantLayer, dtype: torch.dtype) -> Layer:
+    tensors = {"weight": unpack(packed.packed, dtype), "bias": packed.bias}
+    plain.load_state_dict({name: tensor for name, tensor in tensors.items() if tensor is not None}, assign=True)
+    return plain.train(packed.training).requires_grad_(False)
+
+
+def unpack_network(network: nn.Module, dtype: torch.dtype) -> None:
+    """Put stock layers in the place of those that hold their weights packed, as training needs them."""
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, QuantLayer):
+            network.set_submodule(name, layer.stock(dtype))
 
 
 def place(network: nn.Module, name: str, blocks: Blocks, dtype: torch.dtype) -> bool:

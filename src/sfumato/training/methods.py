@@ -54,7 +54,7 @@ class Trainee(nn.Module):
 
 def make_trainee(networks: Networks, what: MethodSettings, seed: int) -> Trainee:
     """Get the networks ready to be trained as ``what`` says, with everything else frozen."""
-    trainee = Trainee(networks, what.train_text_encoder)
+    trainee = Trainee(networks, bool(what.train_text_encoder))
     trainee.requires_grad_(False)
     if what.method == "full":
         for p in trainee.parameters():

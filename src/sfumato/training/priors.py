@@ -12,7 +12,7 @@ from typing import Any
 from PIL import PngImagePlugin
 
 from sfumato.families.base import Networks
-from sfumato.families.folder import recommended
+from sfumato.families.registry import recommended
 from sfumato.runtime.atomic import write_whole
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.training import samples
@@ -45,12 +45,18 @@ def plan(networks: Networks, wanted: Sequence[str], weight: float, folder: Path)
 
 
 def draw(
-    items: Sequence[Item], networks: Networks, schedule: NoiseSchedule, autocast: Any, on_picture: Callable[[int], None]
-) -> None:
-    """Draw those that are not there; ``on_picture`` is told how many are."""
+    items: Sequence[Item], networks: Networks, schedule: NoiseSchedule, autocast: Any,
+    on_picture: Callable[[int], None], cfg_scale: float | None,
+) -> None:  # fmt: skip
+    """Draw those that are not there; ``on_picture`` is told how many are.
+
+    Args:
+        cfg_scale: guidance; None is what suits the model. A model that draws well without any (1) is better taught
+            what it draws without: otherwise it learns the guidance along, and has it twice when it is used.
+    """
     for row, item in enumerate(items):
         if not item.path.is_file():
-            image = samples.sample(networks, schedule, [item.caption], row, autocast)[0]
+            image = samples.sample(networks, schedule, [item.caption], row, autocast, cfg_scale)[0]
             notes = PngImagePlugin.PngInfo()
             notes.add_text("prompt", item.caption)
             write_whole(item.path, lambda file, image=image, notes=notes: image.save(file, "PNG", pnginfo=notes))

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from sfumato.errors import RequestError
-from sfumato.families import folder, registry
+from sfumato.families import registry
 from sfumato.families.base import Networks, Spec
 from sfumato.families.noise import schedule_of
+from sfumato.quant.layers import unpack_network
 from sfumato.runtime import memory
 from sfumato.runtime.atomic import remove_unfinished, write_whole
 from sfumato.runtime.device import DeviceFacts, probe
@@ -28,7 +29,7 @@ from sfumato.training.dataset import Dataset, discover
 from sfumato.training.forecast import Forecast, forecast
 from sfumato.training.loop import Loop, TrainStep
 from sfumato.training.methods import Trainee, make_trainee
-from sfumato.training.settings import TARGETS, TrainSettings
+from sfumato.training.settings import LR_SCHEDULE, TARGETS, TrainSettings
 from sfumato.training.state import States
 from sfumato.weights.digest import model_hash
 from sfumato.weights.packed_folder import as_folder
@@ -70,8 +71,8 @@ class Run:
     def __init__(
         self, settings: TrainSettings, places: Places, device: str = "auto", threads: int | None = None
     ) -> None:
-        settings.check()
         settings = with_recommended(settings, places.base)
+        settings.check()
         set_threads(threads)
         self.settings, self.places = settings, places
         own = name_token(discover(settings.data), settings)
@@ -129,7 +130,8 @@ class Run:
         state = find_state(states, resume)
         with self.accelerator.main_process_first():
             remembered = [item for item in self.dataset.items if item.prior]
-            priors.draw(remembered, self.networks, self.schedule, self.accelerator.autocast, on_picture)
+            guidance = registry.recommended(self.places.base).get("class_cfg_scale")
+            priors.draw(remembered, self.networks, self.schedule, self.accelerator.autocast, on_picture, guidance)
         changing = self.settings.what.train_text_encoder or self.settings.what.method == "textual_inversion"
         words = None if changing else CaptionCache(self.networks)
         loop = Loop(self.trainee, self.batches, words, self.settings, self.accelerator, states, self.facts())
@@ -221,12 +223,15 @@ def _first_captions(dataset: Dataset) -> Iterator[str]:
 
 
 def with_recommended(settings: TrainSettings, base: Path) -> TrainSettings:
-    """The same with a LoRA's targets and alpha as the base model recommends, where the user did not say."""
-    home = as_folder(base)
-    known, what = folder.recommended(home).get("lora", {}) if home is not None else {}, settings.what
+    """The same with what the user did not say: of a LoRA as the base model recommends it."""
+    what = settings.what
+    known = registry.recommended(base).get("lora", {}) if what.method == "lora" else {}
     targets = what.targets or known.get("targets", TARGETS)
     alpha = what.rank * known.get("alpha_per_rank", 1.0) if what.alpha is None else what.alpha
-    return replace(settings, what=replace(what, targets=targets, alpha=alpha))
+    text = what.train_text_encoder
+    text = bool(known.get("train_text_encoder")) if text is None else text
+    what = replace(what, targets=targets, alpha=alpha, train_text_encoder=text)
+    return replace(settings, what=what, lr_schedule=settings.lr_schedule or known.get("lr_scheduler", LR_SCHEDULE))
 
 
 def name_token(dataset: Dataset, settings: TrainSettings) -> Dataset:
@@ -267,6 +272,11 @@ def load_networks(
     base: Path, settings: TrainSettings, dtype: torch.dtype, facts: DeviceFacts, device: torch.device
 ) -> Networks:
     """The base model: what is trained whole in float32, what stays frozen in what is computed in."""
+    if settings.what.method == "full" and not base.is_dir() and as_folder(base) is not None:
+        raise RequestError(
+            f"{base.name} holds a whole diffusers folder packed, and --method full writes models like their base; "
+            "unpack it with `sfumato quantize --dequantize` and train that, or train a LoRA."
+        )
     held = torch.float32 if settings.what.method == "full" else dtype
     with memory.worded_exhaustion(f"the model {base.name}"):
         networks = registry.load(base, held, choose("autocast", facts).vae_dtype, device)
@@ -276,6 +286,8 @@ def load_networks(
             f"{', made for more than words' if networks.spec.beside else ''}; models of Stable Diffusion 1, 2 and XL "
             "that draw from words alone can be trained."
         )
+    for network in (networks.unet, *(reader.network for reader in networks.readers)):
+        unpack_network(network, held)
     if facts.kind != "mps":
         networks.unet.to(memory_format=torch.channels_last)
         networks.vae.to(memory_format=torch.channels_last)

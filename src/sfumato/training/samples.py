@@ -21,18 +21,20 @@ STEPS = 20
 
 
 def sample(
-    networks: Networks, schedule: NoiseSchedule, prompts: Sequence[str], seed: int, autocast: Any
-) -> list[Image.Image]:
+    networks: Networks, schedule: NoiseSchedule, prompts: Sequence[str], seed: int, autocast: Any,
+    cfg_scale: float | None = None,
+) -> list[Image.Image]:  # fmt: skip
     """One picture for each prompt, of the model's own size, always from the same noise.
 
     Args:
         autocast: a context manager's factory, as the training computes in.
+        cfg_scale: guidance; None is what suits the model.
     """
     networks.unet.eval()
     images = []
     cache = EncodingCache(functools.partial(read, networks))
     for prompt in prompts:
-        job = resolve(Txt2ImgRequest(prompt=prompt, seed=seed, steps=STEPS), networks.spec)
+        job = resolve(Txt2ImgRequest(prompt=prompt, seed=seed, steps=STEPS, cfg_scale=cfg_scale), networks.spec)
         with torch.no_grad(), autocast():
             images += draw(job, networks, cache, schedule, None, Stopwatch())
     return images

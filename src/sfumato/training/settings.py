@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sfumato.errors import RequestError, nearest
 
-#: The LoRA's targets where neither user nor model says which.
-TARGETS = "transformer"
+#: The LoRA's targets, and how the rate changes, where neither user nor model says which.
+TARGETS, LR_SCHEDULE = "transformer", "constant"
 #: Settings that are one of a few names.
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "method": ("lora", "full", "textual_inversion"),
@@ -68,13 +68,13 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings:
-    """What is trained. ``alpha`` and ``targets`` None are what suits the base model, else the rank and TARGETS."""
+    """What is trained. What is None of a LoRA is as suits the base model, else the rank, TARGETS, and UNet alone."""
 
     method: str = "lora"
     rank: int = 16
     alpha: float | None = None
     targets: str | None = None
-    train_text_encoder: bool = False
+    train_text_encoder: bool | None = None
     token: str | None = None
     init_word: str | None = None
     vectors: int = 4
@@ -82,7 +82,10 @@ class MethodSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything that decides what a run gives. Sizes are in pixels, ``max_steps`` in optimizer steps."""
+    """Everything that decides what a run gives. Sizes are in pixels, ``max_steps`` in optimizer steps.
+
+    An ``lr_schedule`` of None is what suits a LoRA of the base model, else LR_SCHEDULE.
+    """
 
     data: DataSettings
     what: MethodSettings = field(default_factory=MethodSettings)
@@ -94,7 +97,7 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     mixed_precision: str = "auto"
     optimizer: str = "adamw"
-    lr_schedule: str = "constant"
+    lr_schedule: str | None = None
     warmup_steps: int = 0
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0

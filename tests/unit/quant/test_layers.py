@@ -16,7 +16,7 @@ from checkpoints import make_networks, write_ldm
 from sfumato.cli import quantize_main
 from sfumato.errors import CheckpointError
 from sfumato.families import registry
-from sfumato.quant.layers import QuantConv2d, QuantEmbedding, QuantLinear, place
+from sfumato.quant.layers import QuantConv2d, QuantEmbedding, QuantLinear, place, unpack_network
 from sfumato.quant.unpack import CODECS, unpack
 from sfumato.runtime.adapted import Attachment, layers
 from sfumato.runtime.changes import Branch
@@ -92,6 +92,11 @@ def test_layers_give_what_stock_layers_give(dtype):
         assert found.dtype == dtype
         assert torch.equal(found, wanted[name])
     assert not any("weight" in name for name in stock.state_dict() if not name.startswith("norm"))
+
+    unpack_network(stock, dtype)
+    for name, one in wanted.items():
+        assert type(stock[name]).__module__.startswith("torch.nn")
+        assert torch.equal(stock[name](inputs[name]), one)
 
 
 def test_what_takes_no_less_room_packed_is_not_packed():

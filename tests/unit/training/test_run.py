@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sfumato.cli import quantize_main
 from sfumato.errors import NumericError, OutputError, RequestError
 from sfumato.training.methods import Trainee
 from sfumato.training.state import States
@@ -45,6 +46,27 @@ def test_the_loss_falls_and_a_plot_shows_it(trained):
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
     with Image.open(run.places.run / "loss.png") as plot:
         assert plot.size == (800, 450)
+
+
+def test_a_packed_base_is_unpacked_and_learns_as_a_plain_one(trained, ldm_file, tmp_path):
+    packed = tmp_path / "packed.gguf"
+    command = ["--model_path", str(ldm_file), "--output_path", str(packed), "--type", "q8_0", "--layout", "compact"]
+    assert quantize_main(command) == 0
+    method = {"targets": "all", "train_text_encoder": True}
+    plain, first = trained("plain", method=method)
+    run, second = trained("packed", base=packed, method=method)
+
+    assert _weights(run).keys() == _weights(plain).keys()
+    assert [s.loss for s in second] == pytest.approx([s.loss for s in first], rel=0.05)
+
+
+def test_a_packed_folder_is_not_trained_whole(make_run, tmp_path):
+    packed = tmp_path / "packed.gguf"
+    command = ["--model_path", "stable-universe", "--output_path", str(packed), "--type", "q8_0", "--layout", "compact"]
+    assert quantize_main(command) == 0
+
+    with pytest.raises(RequestError, match="--dequantize"):
+        make_run(base=packed, method={"method": "full"})
 
 
 def test_accumulated_batches_are_one_large_batch(trained):
