@@ -90,11 +90,21 @@ def fill(
             if streamed.place(model, name, tensor):
                 continue
             tensor = tensor.read()
-        ready[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
+        kind = dtype if tensor.is_floating_point() else None
+        ready[name] = tensor.to(device, kind, memory_format=_order(tensor, dtype, device))
     model.load_state_dict(ready, assign=True)
     if empty := [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]:
         raise CheckpointError(f"{path}: a {type(model).__name__} with {', '.join(empty[:3])} can't be filled")
     return model.eval().requires_grad_(False)
+
+
+def _order(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> torch.memory_format:
+    """Convolutions' weights go to the order that they are used in by the copy that changes their type, if one does.
+
+    To bfloat16 they keep their own: on a CPU they are packed from it (:mod:`sfumato.runtime.packed`).
+    """
+    copied = tensor.dtype is not dtype and dtype is not torch.bfloat16 and device.type != "mps"
+    return torch.channels_last if copied and tensor.ndim == 4 else torch.preserve_format
 
 
 def fill_text(

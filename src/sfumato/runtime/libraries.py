@@ -8,6 +8,7 @@ diffusers under a name of its own, as if none of that were installed; diffusers 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ _CLASSES = {
     "SD3Transformer2DModel": "transformers.transformer_sd3",
     "UNet2DConditionModel": "unets.unet_2d_condition",
 }
+#: Packages of the copy that import every network that there is; of theirs, single modules are imported alone.
+_EAGER = ("models.autoencoders", "models.transformers", "models.unets")
 _LEFT_OUT = ("accelerate", "peft", "scipy", "torch._dynamo", "transformers")
 
 
@@ -47,24 +50,49 @@ def _import_copy() -> None:
         raise ImportError(f"diffusers can't be imported from {found.origin}", name="diffusers")
     sys.modules[_COPY] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    for name in _EAGER:
+        _import_later(f"{_COPY}.{name}")
+
+
+def _import_later(name: str) -> None:
+    """Have a package whose own code runs when something that is none of its modules is asked of it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        return  # what needs it says so
+    loader, module = spec.loader, importlib.util.module_from_spec(spec)
+
+    def find(wanted: str) -> Any:
+        if wanted.startswith("__") or "__getattr__" not in vars(module):
+            raise AttributeError(f"module {name!r} has no attribute {wanted!r}")
+        del module.__getattr__
+        loader.exec_module(module)
+        return getattr(module, wanted)
+
+    module.__getattr__ = find
+    sys.modules[name] = module
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
     """Inside, none of :data:`_LEFT_OUT` can be imported, and functions are not kept from a compiler that is not there.
 
+    Nor is it known which installed package a module is of: diffusers would read the list of every package's files for
+    it, which takes as long as the rest of the import, to show versions in messages.
+
     Python takes None in the place of a module for one that is not there. What a module of diffusers imports of it by
     its full name counts as not imported after.
     """
     known = set(sys.modules)
     before = {name: sys.modules[name] for name in _LEFT_OUT if name in sys.modules}
-    disable = torch.compiler.disable
+    disable, distributions = torch.compiler.disable, importlib.metadata.packages_distributions
     sys.modules.update(dict.fromkeys(_LEFT_OUT))  # pyright: ignore[reportArgumentType, reportCallIssue]
     torch.compiler.disable = _unchanged
+    importlib.metadata.packages_distributions = dict
     try:
         yield
     finally:
         torch.compiler.disable = disable
+        importlib.metadata.packages_distributions = distributions
         for name in _LEFT_OUT:
             del sys.modules[name]
         sys.modules.update(before)

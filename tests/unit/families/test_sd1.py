@@ -161,6 +161,16 @@ def test_weights_of_another_type_are_converted(path, networks):
     torch.testing.assert_close(loaded.unet.conv_in.weight, networks[0].conv_in.weight.bfloat16(), rtol=0, atol=0)
 
 
+def test_convolutions_are_converted_to_the_order_that_they_are_used_in(path):
+    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path)
+    weights = {name: w for name, w in _load(path).unet.named_parameters() if w.ndim == 4}
+    kept = sd1.load(path, torch.bfloat16, torch.bfloat16, CPU).unet.conv_in.weight
+
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights.values())
+    assert not weights["conv_in.weight"].is_contiguous()
+    assert kept.is_contiguous()
+
+
 def test_what_is_loaded_does_not_learn_and_has_every_number(path):
     loaded = _load(path)
     for model in (loaded.unet, loaded.vae, loaded.text_encoder):
