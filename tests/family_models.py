@@ -47,14 +47,16 @@ def make_unet(
     widths: tuple[int, ...], context: int, depth: int | tuple[int, ...] = 1, attention: tuple[bool, ...] | None = None,
     layers: int = 1, channels: int = 4, **more: Any,
 ) -> UNet2DConditionModel:  # fmt: skip
-    """A UNet with linear projections and heads that are 64 wide, as all after Stable Diffusion 1."""
+    """A UNet with linear projections and heads that are 64 wide, as all after Stable Diffusion 1, if no ``more`` says
+    otherwise.
+    """
     attention = attention or (*(True for _ in widths[1:]), False)
     down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in attention)
+    plain = {"attention_head_dim": tuple(width // 64 for width in widths), "use_linear_projection": True}
     return UNet2DConditionModel(
         block_out_channels=widths, layers_per_block=layers, cross_attention_dim=context, in_channels=channels,
-        attention_head_dim=tuple(width // 64 for width in widths), use_linear_projection=True, sample_size=64,
-        down_block_types=down, up_block_types=tuple(n.replace("Down", "Up") for n in reversed(down)),
-        transformer_layers_per_block=depth, norm_num_groups=groups_of(widths), **more,
+        down_block_types=down, up_block_types=tuple(n.replace("Down", "Up") for n in reversed(down)), sample_size=64,
+        transformer_layers_per_block=depth, norm_num_groups=groups_of(widths), **plain | more,
     ).eval()  # fmt: skip
 
 
@@ -183,7 +185,9 @@ def write_file(path: Path, model: Model, metadata: dict[str, str] | None = None)
     for name, tensor in out.items():
         if ".mid.attn_1." in name and tensor.ndim == 2:
             out[name] = tensor[:, :, None, None]
-    if model.family == "sd2":
+    if model.family == "sd1":
+        out |= _named(model.text_encoder, ldm_names.text(model.text_encoder.state_dict()))
+    elif model.family == "sd2":
         out |= open_clip(model.text_encoder, "cond_stage_model.model.", unused_layer=True)
     elif model.family == "sdxl":
         first = {f"text_model.{n.removeprefix('text_model.')}": t for n, t in model.text_encoder.state_dict().items()}
@@ -238,9 +242,10 @@ def pipeline(model: Model, folder: Path, prediction: str = "epsilon", image: boo
         clip_sample=False, steps_offset=1,
     )  # fmt: skip
     ends, bangs = tokenizer(folder / "end", "<|endoftext|>"), tokenizer(folder / "bang", "!")
-    if model.family == "sd2":
+    if model.family in ("sd1", "sd2"):
+        words = ends if model.family == "sd1" else bangs
         made: Any = StableDiffusionPipeline(
-            model.vae, model.text_encoder, bangs, model.unet, scheduler, None, None, requires_safety_checker=False
+            model.vae, model.text_encoder, words, model.unet, scheduler, None, None, requires_safety_checker=False
         )
     elif model.family == "sd3":
         flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
