@@ -60,5 +60,7 @@ def open_studio(path: Path, model: str | None) -> Any:
     if model in mischief:
         mischief[model]()
     from sfumato.engine.studio import Studio
+    from sfumato.jobs import artist
 
+    artist.PREVIEW_PAUSE = 0.0  # tiny pictures are drawn before there would be one
     return Studio(path, device="cpu", precision="full", threads=1)

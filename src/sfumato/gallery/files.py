@@ -27,6 +27,8 @@ FORMATS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 #: Free space that must be there before a run starts, in bytes, beside the pictures themselves.
 SPARE_BYTES = 1 << 20
 QUALITY = 95
+#: zlib's level for PNG: half the time of its usual 6, and at most a tenth more bytes for a drawn picture.
+PNG_LEVEL = 4
 
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _UNICODE, _ASCII = b"UNICODE\0", b"ASCII\0\0\0"
@@ -98,7 +100,7 @@ def encode(
             chunks.add_text("parameters", text)
         if marked:
             chunks.add_itxt(provenance.PNG_KEY, provenance.XMP)
-        image.save(out, "PNG", pnginfo=chunks)
+        image.save(out, "PNG", pnginfo=chunks, compress_level=PNG_LEVEL)
         return out.getvalue()
     exif = b"" if text is None else _exif(text)
     xmp = {"xmp": provenance.XMP.encode("utf-8")} if marked else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import logging
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: Previews take at most about this share of the time.
 PREVIEW_SHARE = 0.05
-#: The least time between two previews, in seconds.
+#: The least time before a preview, in seconds: since the order came, or since the one before. What is drawn sooner has
+#: none: it would take longer to make than it is seen.
 PREVIEW_PAUSE = 0.5
 PREVIEW_QUALITY = 75
 
@@ -56,10 +58,11 @@ class Artist:
 
     def _make(self, order: Order, report: Callable[[Report], None], stopping: Callable[[], bool]) -> Result:
         if isinstance(order.request, UpscaleRequest):  # needs no model, so the one that is loaded stays
-            return (self._studio or self._open(order.model)).upscale(order.request, _Steps(order, report, stopping, {}))
+            steps = _Steps(order, report, stopping, dict)
+            return (self._studio or self._open(order.model)).upscale(order.request, steps)
         studio = self._open(order.model)
-        facts = _facts(studio)
-        resume = None if order.checkpoint is None else checkpoint.load(order.checkpoint, facts)
+        facts = functools.cache(lambda: _facts(studio))
+        resume = None if order.checkpoint is None else checkpoint.load(order.checkpoint, facts())
         return studio.generate(order.request, _Steps(order, report, stopping, facts), resume)
 
     def prepare(self, wish: Prepare) -> None:
@@ -92,19 +95,23 @@ class _Steps:
     """Reports each step of one order, with time left and now and then a preview."""
 
     def __init__(
-        self, order: Order, report: Callable[[Report], None], stopping: Callable[[], bool], facts: dict[str, str]
+        self,
+        order: Order,
+        report: Callable[[Report], None],
+        stopping: Callable[[], bool],
+        facts: Callable[[], dict[str, str]],
     ) -> None:
         self._order, self._report, self._stopping, self._facts = order, report, stopping, facts
         self._first: int | None = None
         self._preview: bytes | None = None
-        self._next_preview = 0.0
+        self._next_preview = time.monotonic() + PREVIEW_PAUSE
 
     def __call__(self, event: StepEvent) -> None:
         if self._first is None:
             self._first = event.step - 1
         eta = event.seconds / (event.step - self._first) * (event.steps - event.step)
         stop = self._stopping()
-        if not stop and time.monotonic() >= self._next_preview:
+        if not stop and event.step < event.steps and time.monotonic() >= self._next_preview:
             self._look(event)
         progress = Progress(step=event.step, steps=event.steps, eta=eta, preview=self._preview)
         self._report(Stepped(progress=progress))
@@ -114,7 +121,7 @@ class _Steps:
             raise _StopError
 
     def _keep(self, point: ResumePoint, event: StepEvent) -> None:
-        data = checkpoint.dump(point, self._facts)
+        data = checkpoint.dump(point, self._facts())
         self._report(Kept(checkpoint=data, step=event.step, steps=event.steps))
 
     def _look(self, event: StepEvent) -> None:

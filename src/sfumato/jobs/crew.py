@@ -118,8 +118,8 @@ class Crew:
 
     def _listen(self) -> None:
         """Wakes workers for new jobs, and stops those whose job is not to be drawn any more."""
-        for _ in self._subscription:
-            for slot in tuple(self._slots):
+        for event in self._subscription:
+            for slot in () if event.kind == "progress" else tuple(self._slots):
                 slot.look()
 
 

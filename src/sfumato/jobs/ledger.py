@@ -53,14 +53,26 @@ class Ledger:
         """
         return self._job(self._row(job))
 
+    def ended(self, job: str) -> Job | None:
+        """The job if nothing more happens to it; its request is not read before.
+
+        Raises:
+            UnknownJobError: there is none of this id.
+        """
+        row = self._row(job)
+        return self._job(row) if State(row["state"]).ended else None
+
     @property
     def held(self) -> bool:
         """Whether the whole queue is held."""
         return any(row["value"] == "1" for row in self._store.read("SELECT value FROM switches WHERE name = 'held'"))
 
     def claim(self) -> Job | None:
-        """Begin the first job that waits and is not held; None when there is none."""
-        with self._store.transaction() as connection:
+        """Begin the first job that waits and is not held; None when there is none.
+
+        The disk is not waited for: a job whose beginning a power cut undoes is one that waits.
+        """
+        with self._store.transaction(synced=False) as connection:
             if self.held:
                 return None
             first = "SELECT * FROM jobs WHERE state = ? ORDER BY position LIMIT 1"

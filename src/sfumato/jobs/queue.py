@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sfumato.errors import IdempotencyError, JobStateError, QueueFullError
@@ -30,7 +32,8 @@ def _seeded(request: Any) -> Any:
 class JobQueue(Ledger):
     """A durable queue of requests in a folder.
 
-    Whatever a method has returned has happened: it outlives ``kill -9`` and a power cut. Every method may be called
+    Whatever a method has returned has happened: it outlives ``kill -9`` and, but for :meth:`claim` and a
+    :meth:`forget` that does not wait for the disk, a power cut. Every method may be called
     from any thread, and several processes may open the same folder; but only one may have the workers
     (:class:`sfumato.jobs.crew.Crew`). No method waits for a picture: :meth:`submit` returns at once, and what comes of
     it is told by :meth:`subscribe` and :meth:`get`.
@@ -81,9 +84,10 @@ class JobQueue(Ledger):
             RequestError: a picture can't be stored. OutputError: the disk is full.
         """
         with self._pictures_lock:  # so that no forget deletes a picture between its writing and the commit
-            digest = json.dumps([wire.dump(request, self._pictures), model, save, *filter(None, [metadata])])
-            request = _seeded(request)
             text = wire.dump(request, self._pictures)
+            digest = json.dumps([text, model, save, *filter(None, [metadata])])
+            if (seeded := _seeded(request)) is not request:
+                text = wire.dump(seeded, self._pictures)
             with self._store.transaction() as connection:
                 known = connection.execute("SELECT id, digest FROM jobs WHERE key = ?", (key,)).fetchone()
                 if known is not None:
@@ -188,14 +192,16 @@ class JobQueue(Ledger):
         """
         return self._moved(job, Move.RETRY, interrupted=0, step=0, steps=0, cause=None, ended=None)
 
-    def forget(self, job: str) -> None:
+    def forget(self, job: str, *, synced: bool = True) -> None:
         """Drop a job that has ended, with what the queue keeps of it. Pictures in the output folder stay.
+
+        Without ``synced`` the disk is not waited for, and a power cut may bring the job back.
 
         Raises:
             UnknownJobError: there is none. JobStateError: it has not ended.
         """
         with self._pictures_lock:
-            with self._store.transaction() as connection:
+            with self._store.transaction(synced=synced) as connection:
                 row = self._row(job)
                 if not State(row["state"]).ended:
                     raise JobStateError(f"job {job} is {row['state']}; cancel it before it can be forgotten.")
@@ -240,8 +246,10 @@ class JobQueue(Ledger):
             )
 
     def _drop_files(self, row: sqlite3.Row) -> None:
-        for picture in (self.folder / "results").glob(f"{row['id']}-*"):
-            picture.unlink(missing_ok=True)
+        results = self.folder / "results"
+        for entry in os.scandir(results) if results.exists() else ():
+            if entry.name.startswith(f"{row['id']}-"):
+                Path(entry).unlink(missing_ok=True)
         for name in wire.named_pictures(row["request"]):
             if not self._store.read("SELECT 1 FROM jobs WHERE instr(request, ?) LIMIT 1", (name,)):
                 (self._pictures / name).unlink(missing_ok=True)

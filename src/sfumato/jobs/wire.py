@@ -106,5 +106,5 @@ def _store(image: Image.Image, pictures: Path | None) -> str:
     )
     name = hashlib.sha256(facts.encode() + image.tobytes()).hexdigest() + ".png"
     if not (pictures / name).exists():
-        write_whole(pictures / name, lambda file: image.save(file, "PNG"))
+        write_whole(pictures / name, lambda file: image.save(file, "PNG", compress_level=1))
     return name

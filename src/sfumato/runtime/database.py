@@ -31,12 +31,13 @@ class Database:
             NewerVersionError: it has migrations that are not known.
         """
         self._lock = threading.RLock()
+        self._synchronous = synchronous
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             self._connection.row_factory = sqlite3.Row
             for line in ("journal_mode = WAL", f"synchronous = {synchronous}", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {line}").close()
+                self._set(line)
             self._migrate(migrations)
         except BaseException:
             self._connection.close()
@@ -53,16 +54,34 @@ class Database:
                 connection.execute(f"PRAGMA user_version = {number}")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing: what the block writes is committed at its end, and undone if it raises."""
+    def transaction(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """All or nothing: what the block writes is committed at its end, and undone if it raises.
+
+        Without ``synced`` the disk is not waited for: the commit outlives the end of every process, but a power cut may
+        undo it, with those after it that are not synced either. The next one that is synced makes it last.
+        """
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if not synced:
+                self._set("synchronous = NORMAL")
             try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                with self._begun():
+                    yield self._connection
+            finally:
+                if not synced:
+                    self._set(f"synchronous = {self._synchronous}")
+
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _set(self, line: str) -> None:
+        self._connection.execute(f"PRAGMA {line}").close()
 
     def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""

@@ -6,8 +6,9 @@ names of diffusers. Case, spaces, hyphens and underscores do not count, and ``++
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -161,7 +162,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name.lower().replace("++", "pp"))
 
 
-def _spellings(entries: Iterable[Entry]) -> Mapping[str, Entry]:
+@functools.cache
+def _spellings(entries: tuple[Entry, ...]) -> Mapping[str, Entry]:
     return {_plain(text): one for one in entries for text in (one.key, one.label, *one.aliases)}
 
 

@@ -79,7 +79,7 @@ class Tasks:
         drawn: list[Drawn] = []
         for number, job in enumerate(task.jobs):
             task.number = number
-            done = await follow(self._services, job.id, gone)
+            done = task.jobs[number] = await follow(self._services, job.id, gone)
             if done.state is State.FAILED and done.cause is not None:
                 raise DrawingError(done.cause.kind, done.cause.message)
             drawn += await asyncio.to_thread(read_pictures, done)
@@ -88,13 +88,14 @@ class Tasks:
         return drawn
 
     def _clear(self, task: Task, save: bool) -> None:
-        for job in task.jobs:
-            self.cancel(job.id)
-            if not save:
-                with contextlib.suppress(JobStateError, UnknownJobError):
-                    self._services.queue.forget(job.id)
         with self._lock:
             self.open.remove(task)
+        for job in task.jobs:
+            if not job.state.ended:
+                self.cancel(job.id)
+            if not save:
+                with contextlib.suppress(JobStateError, UnknownJobError):
+                    self._services.queue.forget(job.id, synced=False)
 
     def cancel(self, job: str) -> bool:
         """End a job; False if it has ended already."""
@@ -132,10 +133,11 @@ async def follow(services: Services, job: str, gone: Gone) -> Job:
     Raises:
         StoppedError: the client is gone. UnknownJobError: the job is gone.
     """
-    async for _ in events(services, job, gone=gone):
-        now = await asyncio.to_thread(services.queue.get, job)
-        if now.state.ended:
-            return now
+    async for event in events(services, job, gone=gone):
+        if event is not None and event.kind == "progress":
+            continue
+        if (ended := await asyncio.to_thread(services.queue.ended, job)) is not None:
+            return ended
     raise StoppedError("The client has gone.")
 
 

@@ -204,6 +204,28 @@ def test_a_database_of_a_newer_version_or_of_no_kind_is_refused(tmp_path: Path) 
         JobQueue(tmp_path / "other")
 
 
+def test_a_picture_waits_for_the_disk_when_it_must_not_be_lost_and_no_oftener(queue: JobQueue) -> None:
+    levels: list[str] = []
+    queue._store._connection.set_trace_callback(
+        lambda line: levels.append(line) if line.startswith(("PRAGMA synchronous", "COMMIT")) else None
+    )
+
+    queue.submit(CAT)
+    job = queue.claim()
+    assert job is not None
+    assert queue.ended(job.id) is None
+    queue.finish(job, [])
+    done = queue.ended(job.id)
+    assert done is not None
+    assert done.state is State.DONE
+    queue.forget(job.id, synced=False)
+
+    quick = ["PRAGMA synchronous = NORMAL", "COMMIT", "PRAGMA synchronous = FULL"]
+    assert levels == ["COMMIT", *quick, "COMMIT", *quick]
+    with pytest.raises(UnknownJobError):
+        queue.ended(job.id)
+
+
 SUBMITTER = """
 import sys
 from pathlib import Path
