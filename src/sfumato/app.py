@@ -138,6 +138,7 @@ def open_services(
                 steps=model.steps,
                 clip_skip=model.clip_skip,
                 format=files.FORMATS[settings.output.format],
+                metadata=settings.output.metadata,
             ),
             models=lambda: models_folder.list_models(folders),
             prepare=jobs.crew.prepare,

@@ -24,6 +24,8 @@ def check_request(request: Txt2ImgRequest, services: Services) -> Txt2ImgRequest
 
 
 def _check_hires(request: Txt2ImgRequest, hires: Hires, services: Services) -> None:
+    if request.init is not None:
+        raise RequestError("a second pass (hires) is for pictures drawn from words alone; leave out init or hires.")
     if not 0 < hires.denoising_strength <= 1:
         raise RequestError(
             f"denoising_strength is {hires.denoising_strength}; with a second pass it is above 0, up to 1."

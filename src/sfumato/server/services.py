@@ -32,15 +32,22 @@ class Defaults:
     steps: int = 50
     clip_skip: int = 1
     format: str = "png"
+    metadata: str = "full"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What clients may change while the server runs; None is the settings'."""
+    """What clients may change while the server runs; None is the settings'.
+
+    ``pnginfo`` and ``format`` are for answers to clients of the web UI: whether pictures say how they were made, and
+    what they are sent as.
+    """
 
     model: str | None = None
     clip_skip: int | None = None
     vae: str | None = None
+    pnginfo: bool | None = None
+    format: str | None = None
 
 
 class Choice:

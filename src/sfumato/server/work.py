@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -57,6 +58,7 @@ class Tasks:
         save: bool,
         client: str,
         gone: Gone,
+        metadata: str | None = None,
     ) -> list[Drawn]:
         """The pictures of all requests; those of jobs that were skipped are left out.
 
@@ -67,10 +69,16 @@ class Tasks:
         with self._lock:
             self.open.append(task)
         try:
-            queue, limit = self._services.queue, self._services.limits.jobs
+            submit = functools.partial(
+                self._services.queue.submit,
+                model=model,
+                save=save,
+                metadata=metadata,
+                client=client,
+                limit=self._services.limits.jobs,
+            )
             for request in requests:
-                job = await asyncio.to_thread(queue.submit, request, model=model, save=save, client=client, limit=limit)
-                task.jobs.append(job)
+                task.jobs.append(await asyncio.to_thread(submit, request))
             return await self._collect(task, gone)
         finally:
             await asyncio.shield(asyncio.to_thread(self._clear, task, save))

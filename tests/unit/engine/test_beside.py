@@ -6,6 +6,7 @@ from pathlib import Path
 
 import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint as inpaint
 import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix as pix2pix
+import diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint as xl_inpaint
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from checkpoints import make_networks, write_ldm
+from family_models import make_sdxl, tokenizer, write_file
 
 from sfumato import InitImage, Mask, Studio, Txt2ImgRequest
 from sfumato.engine import beside, source
@@ -109,6 +111,31 @@ def test_nine_channels_draw_as_diffusers_does(redrawing, monkeypatch):
             guidance_scale=SCALE, width=SIDE, height=SIDE, output_type="latent",
         ).images  # fmt: skip
         _same(model, ours, expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_nine_channels_of_the_larger_model_draw_as_diffusers_does(tmp_path, monkeypatch):
+    tiny = make_sdxl(seed=2, channels=9)
+    model = Studio(write_file(tmp_path / "xl.safetensors", tiny), device="cpu", precision="full").load()
+    assert (model.networks.spec.name, model.networks.spec.beside) == ("sdxl", "inpaint")
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="linspace"
+    )
+    ends, bangs = tokenizer(tmp_path / "end", "<|endoftext|>"), tokenizer(tmp_path / "bang", "!")
+    pipeline = xl_inpaint.StableDiffusionXLInpaintPipeline(
+        tiny.vae, tiny.text_encoder, tiny.text_encoder_2, ends, bangs, tiny.unet, scheduler, add_watermarker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    monkeypatch.setattr(xl_inpaint, "retrieve_latents", lambda coded, **_: coded.latent_dist.mode())
+    with torch.inference_mode():
+        ours, _, noise = _sampled(model, REQUEST)
+        expected = pipeline(
+            REQUEST.prompt, negative_prompt=REQUEST.negative_prompt, image=PICTURE, mask_image=HALF, latents=noise,
+            strength=1.0, num_inference_steps=STEPS, guidance_scale=SCALE, width=SIDE, height=SIDE,
+            output_type="latent",
+        ).images  # fmt: skip
+        _same(model, ours, expected)
+    assert ours.std() > 0.1
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

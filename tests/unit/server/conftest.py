@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from sfumato.engine.upscale import enlarged, info_of
-from sfumato.gallery import files, infotext
+from sfumato.gallery import files
 from sfumato.gallery.album import Gallery
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.types import Cause, Job, Picture, Progress
@@ -82,10 +82,10 @@ class Painter:
 
     def _put(self, job: Job, k: int, image: Image.Image, info: ImageInfo) -> Picture:
         if job.save:
-            return Picture(path=files.save(image, info, self._folder), info=info)
+            return Picture(path=files.save(image, info, self._folder, metadata=job.metadata or "full"), info=info)
         path = self._queue.folder / "results" / f"{job.id}-{k}.png"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(files.encode(image, "png", infotext.write(info)))
+        path.write_bytes(files.describe(image, info, metadata=job.metadata or "full"))
         return Picture(path=path, info=info)
 
 

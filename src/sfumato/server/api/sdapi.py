@@ -16,14 +16,16 @@ import sfumato
 from sfumato.errors import RequestError
 from sfumato.gallery import infotext
 from sfumato.imaging.masks import check as check_mask
-from sfumato.request import MASK_FILLS, RESIZE_MODES, ImageInfo, InitImage, Mask, Txt2ImgRequest, nth_batch
+from sfumato.prompt.networks import take_networks
+from sfumato.request import MASK_FILLS, RESIZE_MODES, Hires, ImageInfo, InitImage, Mask, Txt2ImgRequest, nth_batch
 from sfumato.sampling import names
 from sfumato.server import images
 from sfumato.server.api import sdapi_extra, sdapi_hires, sdapi_options
+from sfumato.server.api.openai_files import convert
 from sfumato.server.api.sdapi_schema import Drawing, Img2Img, Txt2Img
 from sfumato.server.checks import check_request
 from sfumato.server.failures import NotSupportedError
-from sfumato.server.services import Services, client_of
+from sfumato.server.services import Chosen, Services, client_of
 from sfumato.server.strict import Route
 from sfumato.server.work import Drawn, Task, Tasks
 
@@ -48,35 +50,35 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
     """The routes that draw, upscale and read."""
     router = APIRouter(prefix="/sdapi/v1", tags=["sdapi"], route_class=Route)
 
+    async def draw(
+        given: Drawing, request: Request, hires: Hires | None = None, init: InitImage | None = None
+    ) -> dict[str, Any]:
+        chosen = to_choice(given, services)
+        wanted = [replace(each, hires=hires, init=init) for each in to_requests(given, chosen, services)]
+        checked = [check_request(each, services) for each in wanted]
+        if given.override_settings and given.override_settings_restore_afterwards is False:
+            services.choice.change(**vars(chosen))
+        drawn = await tasks.run(
+            checked,
+            model=chosen.model or services.defaults.model,
+            save=bool(given.save_images),
+            metadata=sdapi_options.metadata(chosen, services),
+            client=client_of(request),
+            gone=request.is_disconnected,
+        )
+        return await asyncio.to_thread(answer, given, drawn, chosen.format)
+
     @router.post("/txt2img")
     async def txt2img(given: Txt2Img, request: Request) -> dict[str, Any]:
         """Words to pictures."""
         refuse_unsupported(given)
-        model, wanted = to_requests(given, services)
-        hires = sdapi_hires.to_hires(given)
-        drawn = await tasks.run(
-            [check_request(replace(each, hires=hires), services) for each in wanted],
-            model=model,
-            save=bool(given.save_images),
-            client=client_of(request),
-            gone=request.is_disconnected,
-        )
-        return answer(given, drawn)
+        return await draw(given, request, hires=sdapi_hires.to_hires(given))
 
     @router.post("/img2img")
     async def img2img(given: Img2Img, request: Request) -> dict[str, Any]:
         """A picture and words to pictures."""
         refuse_unsupported(given)
-        init = await asyncio.to_thread(to_init, given, services)
-        model, wanted = to_requests(given, services)
-        drawn = await tasks.run(
-            [check_request(replace(each, init=init), services) for each in wanted],
-            model=model,
-            save=bool(given.save_images),
-            client=client_of(request),
-            gone=request.is_disconnected,
-        )
-        return answer(given, drawn)
+        return await draw(given, request, init=await asyncio.to_thread(to_init, given, services))
 
     sdapi_extra.add(router, services, tasks)
     _control_routes(router, tasks)
@@ -137,9 +139,19 @@ def to_mask(given: Img2Img, services: Services) -> Mask:
     return mask
 
 
-def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRequest]]:
-    """The model, and a request for each iteration; seeds count up from one to the next."""
-    changed = sdapi_options.read_overrides(given.override_settings or {}, services)
+def to_choice(given: Drawing, services: Services) -> Chosen:
+    """The options of now with those that the request has for itself."""
+    chosen = sdapi_options.read_overrides(given.override_settings or {}, services)
+    if given.save_images and chosen.format not in (None, services.defaults.format):
+        raise RequestError(
+            f"samples_format is {chosen.format}, and this server saves as {services.defaults.format} (output.format);"
+            " leave out save_images or samples_format."
+        )
+    return chosen
+
+
+def to_requests(given: Drawing, chosen: Chosen, services: Services) -> list[Txt2ImgRequest]:
+    """A request for each iteration; seeds count up from one to the next."""
     size, batch = (_or(given.width, 512), _or(given.height, 512)), _or(given.batch_size, 1)
     steps, rounds = _or(given.steps, 50), _or(given.n_iter, 1)
     services.limits.check(steps=steps, width=size[0], height=size[1], batch=batch, iterations=rounds)
@@ -150,6 +162,8 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
         if services.styles is None:
             raise NotSupportedError("This server keeps no styles; leave styles out.")
         words = services.styles.apply(given.styles, *words)
+    if given.disable_extra_networks:
+        words = take_networks(words[0])[0], take_networks(words[1])[0]
     sampler = given.sampler_name or given.sampler_index or "Euler"
     seed = secrets.randbits(_SEED_BITS) if given.seed in (None, -1) else given.seed
     first = Txt2ImgRequest(
@@ -162,13 +176,12 @@ def to_requests(given: Drawing, services: Services) -> tuple[str, list[Txt2ImgRe
         scheduler=_scheduler(sampler, given.scheduler),
         cfg_scale=_or(given.cfg_scale, 7.0),
         batch_size=batch,
-        clip_skip=changed.clip_skip or services.defaults.clip_skip,
+        clip_skip=chosen.clip_skip or services.defaults.clip_skip,
         eta=given.eta,
-        vae=changed.vae,
+        vae=chosen.vae,
     )
     first = replace(first, seed=seed, **_varied(given), **_refined(given))
-    requests = [nth_batch(first, k) for k in range(rounds)]
-    return changed.model or services.defaults.model, requests
+    return [nth_batch(first, k) for k in range(rounds)]
 
 
 def _varied(given: Drawing) -> dict[str, Any]:
@@ -214,13 +227,17 @@ def _scheduler(sampler: str, scheduler: str | None) -> str | None:
     return wanted
 
 
-def answer(given: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
-    """Pictures, an echo of the request, and the JSON text that tells how they were made."""
+def answer(given: Drawing, drawn: Sequence[Drawn], format: str | None) -> dict[str, Any]:
+    """Pictures in a format (None is their files'), an echo of the request, and the JSON text of how they were made."""
     echo = given.model_dump()
     if isinstance(given, Img2Img) and not given.include_init_images:
         echo |= {"init_images": None, "mask": None}
-    sent = [images.to_base64(each.data) for each in drawn] if given.send_images is not False else []
+    sent = [] if given.send_images is False else [images.to_base64(_as(format, each)) for each in drawn]
     return {"images": sent, "parameters": echo, "info": json.dumps(_info(given, [each.info for each in drawn]))}
+
+
+def _as(format: str | None, drawn: Drawn) -> bytes:
+    return drawn.data if format is None else convert(drawn, sdapi_options.FORMATS[format], None)
 
 
 def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
@@ -247,7 +264,7 @@ def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:
         "face_restoration_model": None,
         "sd_model_name": first.model,
         "sd_model_hash": first.model_hash,
-        "sd_vae_name": None,
+        "sd_vae_name": first.extra.get("VAE"),
         "sd_vae_hash": None,
         "seed_resize_from_w": _or(given.seed_resize_from_w, -1),
         "seed_resize_from_h": _or(given.seed_resize_from_h, -1),

@@ -136,9 +136,8 @@ def _option_routes(router: APIRouter, services: Services) -> None:
 
     @router.post("/options")
     def change(given: Options) -> None:
-        """Change the model or CLIP skip of what comes next; anything else is refused by name."""
-        chosen = sdapi_options.read_overrides(given.model_extra or {}, services)
-        services.choice.change(model=chosen.model, clip_skip=chosen.clip_skip, vae=chosen.vae)
+        """Change what can be changed, for all that comes next; anything else is refused by name."""
+        services.choice.change(**vars(sdapi_options.read_overrides(given.model_extra or {}, services)))
 
     @router.get("/cmd-flags")
     def flags() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sfumato.prompt.networks import take_networks
 from sfumato.request import Hires
 from sfumato.server.api.sdapi_schema import Txt2Img
 
@@ -13,6 +14,9 @@ def to_hires(given: Txt2Img) -> Hires | None:
     """The second pass, if one is asked for; what is not sent is as in the web UI."""
     if not given.enable_hr:
         return None
+    prompt, negative = given.hr_prompt or "", given.hr_negative_prompt or ""
+    if given.disable_extra_networks:
+        prompt, negative = take_networks(prompt)[0], take_networks(negative)[0]
     return Hires(
         scale=2.0 if given.hr_scale is None else given.hr_scale,
         width=given.hr_resize_x or None,
@@ -22,8 +26,8 @@ def to_hires(given: Txt2Img) -> Hires | None:
         denoising_strength=0.75 if given.denoising_strength is None else given.denoising_strength,
         sampler=_named(given.hr_sampler_name),
         scheduler=_named(given.hr_scheduler),
-        prompt=given.hr_prompt or None,
-        negative_prompt=given.hr_negative_prompt or None,
+        prompt=prompt or None,
+        negative_prompt=negative or None,
     )
 
 
