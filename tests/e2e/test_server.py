@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shlex
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+import websockets.sync.client
 import webuiapi
 from PIL import Image, ImageChops, ImageStat
 
@@ -133,6 +135,33 @@ def test_a_native_job_ends_in_the_gallery(address: str) -> None:
         assert "sfumato_pictures_total" in client.get("/metrics").text
 
 
+def test_a_comfyui_client_draws_and_hears_of_it(address: str) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    found = re.search(r"/prompt -d '(.*)'", page)
+    assert found is not None
+    login = {"Authorization": "Basic " + base64.b64encode(":".join(AUTH).encode()).decode()}
+    types: list[str] = []
+    with websockets.sync.client.connect(
+        address.replace("http", "ws") + "/ws?clientId=me", additional_headers=login
+    ) as ws:
+        prompt = httpx.post(f"{address}/prompt", auth=AUTH, content=found[1]).json()["prompt_id"]
+        while True:
+            message = ws.recv(timeout=120)
+            if isinstance(message, str):
+                told = json.loads(message)
+                types.append(told["type"])
+                if told["type"] == "executing" and told["data"]["node"] is None:
+                    break
+    assert types.count("progress") == 2
+    entry = httpx.get(f"{address}/history/{prompt}", auth=AUTH).json()[prompt]
+    (image,) = entry["outputs"]["7"]["images"]
+    data = httpx.get(f"{address}/view", params=image, auth=AUTH).content
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == (64, 64)
+    assert "text/html" in httpx.get(f"{address}/queue", auth=AUTH).headers["content-type"]  # a page of the studio
+    assert httpx.get(f"{address}/api/queue", auth=AUTH).json() == {"queue_running": [], "queue_pending": []}
+
+
 def test_nobody_comes_in_without_the_password_or_by_another_name(address: str) -> None:
     for path in ("/", "/docs", "/openapi.json", "/metrics", "/api/v1/health", "/sdapi/v1/options", "/v1/models"):
         assert httpx.get(address + path).status_code == 401
@@ -146,7 +175,7 @@ def test_the_documented_calls_work(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     calls = [line for block in re.findall(r"```curl\n(.*?)```", page, re.DOTALL) for line in _lines(block)]
 
-    assert len(calls) == 10
+    assert len(calls) == 14
     with _served(tmp_path) as (address, process):
         for call in calls:
             command = shlex.split(call.replace("http://localhost:7860", address))

@@ -53,6 +53,14 @@ class Ledger:
         """
         return self._job(self._row(job))
 
+    def state(self, job: str) -> State:
+        """A job's state as it is now.
+
+        Raises:
+            UnknownJobError: there is none of this id.
+        """
+        return State(self._row(job)["state"])
+
     def ended(self, job: str) -> Job | None:
         """The job if nothing more happens to it; its request is not read before.
 

@@ -16,7 +16,7 @@ import sfumato
 from sfumato.runtime.atomic import write_whole
 from sfumato.server import endings, failures, reference
 from sfumato.server.access import Access, Guard
-from sfumato.server.api import facts, grids, models, native, openai, pictures, sdapi, sdapi_facts
+from sfumato.server.api import comfy, facts, grids, models, native, openai, pictures, sdapi, sdapi_facts
 from sfumato.server.api import styles as style_routes
 from sfumato.server.api import trainings as training_routes
 from sfumato.server.limits import BodyLimit
@@ -29,7 +29,7 @@ from sfumato.server.work import Tasks
 
 
 def create(services: Services, access: Access, desk: Desk | None = None, folder: Path | None = None) -> FastAPI:
-    """The application: three dialects, metrics, and the pages.
+    """The application: four dialects, metrics, and the pages.
 
     Args:
         desk: what the pages show; None leaves them out.
@@ -56,6 +56,8 @@ def create(services: Services, access: Access, desk: Desk | None = None, folder:
     app.include_router(sdapi.routes(services, tasks))
     app.include_router(sdapi_facts.routes(services, tasks))
     app.include_router(openai.routes(services, tasks))
+    for router in comfy.routes(services):
+        app.include_router(router)
 
     @app.get("/metrics", tags=["facts"], response_class=Response)
     def read_metrics() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from starlette.exceptions import HTTPException
 
 from sfumato.errors import SfumatoError
 from sfumato.server.refusals import note
+
+#: The paths of ComfyUI's dialect.
+_COMFY = re.compile(r"(/api)?/(prompt|history|queue|interrupt|view|upload|object_info|system_stats|free)(/.*)?")
 
 STATUS: Mapping[str, int] = {
     "RequestError": 400,
@@ -83,6 +87,8 @@ def shape(path: str, status: int, kind: str, message: str) -> JSONResponse:
     elif path.startswith("/v1/"):
         kinds = "invalid_request_error" if status < 500 else "server_error"
         content = {"error": {"message": message, "type": kinds, "param": None, "code": kind}}
+    elif _COMFY.fullmatch(path):
+        content = {"error": {"type": kind, "message": message, "details": "", "extra_info": {}}, "node_errors": {}}
     else:
         content = {"error": {"kind": kind, "message": message}}
     return JSONResponse(content, status)

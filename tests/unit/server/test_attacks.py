@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.websockets import WebSocketDisconnect
 
 from sfumato.server.access import Access, read_credentials
 from sfumato.server.application import create
@@ -122,6 +123,52 @@ def test_no_route_answers_to_another_name_or_page(client: TestClient, caplog: py
             _refused(caplog, 403)
 
 
+def test_no_picture_of_a_graph_is_a_path_or_an_address(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    nodes = {
+        "1": {"class_type": "LoadImage", "inputs": {}},
+        "2": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "own"}},
+        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 2]}},
+        "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "x", "clip": ["2", 1]}},
+        "5": {"class_type": "KSampler", "inputs": {
+            "model": ["2", 0], "positive": ["4", 0], "negative": ["4", 0], "latent_image": ["3", 0], "seed": 1,
+            "steps": 1, "cfg": 1, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.5}},
+        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["2", 2]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "../../x"}},
+    }  # fmt: skip
+    for name in (*PATHS, *ADDRESSES, "../secret.txt", "own.safetensors"):
+        nodes["1"]["inputs"] = {"image": name}
+        answer = client.post("/prompt", json={"prompt": nodes})
+        assert (answer.status_code, list(answer.json()["node_errors"])) == (400, ["1"])
+        _refused(caplog, 400)
+        for kind in ("input", "output", "temp", "../"):
+            for folder in ("", "..", "/etc", "../.."):
+                answer = client.get("/view", params={"filename": name, "subfolder": folder, "type": kind})
+                assert answer.status_code == 404
+                assert SECRET not in answer.text
+                _refused(caplog, 404)
+
+
+def test_no_graph_is_too_much(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    bodies = {
+        "[" * 100_000 + "]" * 100_000: 400, '{"a":' * 500 + "1" + "}" * 500: 400, "[" * 1_000_000: 413, "{": 400,
+        '{"prompt": {"1": {"class_type": "KSampler", "inputs": {"cfg": NaN}}}}': 400, '["prompt"]': 400,
+        '{"prompt": {"1": "\\ud800"}}': 400, "": 400,
+    }  # fmt: skip
+    for path in ("/prompt", "/api/prompt", "/queue", "/history", "/free"):
+        for text, status in bodies.items():
+            answer = client.post(path, content=text, headers={"content-type": "text/plain"})
+            assert answer.status_code == status, (path, text[:40], answer.text[:200])
+            _refused(caplog, status)
+
+
+def test_a_listener_comes_in_by_no_other_name_or_page(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    here = {"host": "localhost:7860"}
+    for headers in ({"host": "evil.example"}, here | {"origin": "http://evil.example"}, here | {"origin": "null"}):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/ws?clientId=a", headers=headers):
+            pass
+        _refused(caplog, 403)
+
+
 def test_the_log_tells_no_query_and_stays_on_its_line(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     assert client.get("/api/v1/jobs/a%0Ab%1B[2J?token=hidden").status_code == 404
     line = _refused(caplog, 404)
@@ -172,8 +219,9 @@ def test_bombs_do_not_go_off(client: TestClient, caplog: pytest.LogCaptureFixtur
         assert client.post(f"/sdapi/v1/{path}", json=body).status_code == 400
         _refused(caplog, 400)
     files = {"image": ("x.png", data, "image/png")}
-    assert client.post("/v1/images/edits", files=files, data={"prompt": "x"}).status_code == 400
-    _refused(caplog, 400)
+    for path in ("/v1/images/edits", "/upload/image"):
+        assert client.post(path, files=files, data={"prompt": "x"}).status_code == 400
+        _refused(caplog, 400)
     assert time.process_time() - began < 5  # of the processor: other work on the machine does not count
 
 
@@ -189,8 +237,8 @@ def test_bombs_do_not_go_off(client: TestClient, caplog: pytest.LogCaptureFixtur
      ("application/x-www-form-urlencoded", b"image=http://127.0.0.1/x.png"), ("text/plain", b"image")],
 )  # fmt: skip
 def test_broken_forms_are_refused(client: TestClient, caplog: pytest.LogCaptureFixture, kind: str, body: bytes) -> None:
-    for route in ("edits", "variations"):
-        assert client.post(f"/v1/images/{route}", content=body, headers={"content-type": kind}).status_code == 400
+    for route in ("/v1/images/edits", "/v1/images/variations", "/upload/image"):
+        assert client.post(route, content=body, headers={"content-type": kind}).status_code == 400
         _refused(caplog, 400)
 
 
@@ -198,11 +246,11 @@ def test_broken_forms_are_refused(client: TestClient, caplog: pytest.LogCaptureF
 def test_a_file_s_name_goes_nowhere(client: TestClient, caplog: pytest.LogCaptureFixture, name: str) -> None:
     head = f'--x\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
     body = head.encode() + b"no picture\r\n--x--\r\n"
-    answer = client.post("/v1/images/edits", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
-
-    assert answer.status_code == 400
-    assert "x-evil" not in answer.headers
-    assert "Evil" not in _refused(caplog, 400)
+    for route in ("/v1/images/edits", "/upload/image"):
+        answer = client.post(route, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+        assert answer.status_code == 400
+        assert "x-evil" not in answer.headers
+        assert "Evil" not in _refused(caplog, 400)
 
 
 DEEP = {"lists": "[" * 100_000 + "]" * 100_000, "objects": '{"a":' * 500 + "1" + "}" * 500, "open": "[" * 1_000_000}
