@@ -75,6 +75,15 @@ def edit(page: Page, address: str, _: Path) -> None:
     page.get_by_label("Prompt", exact=True).fill("a dog and a pig on a teal background")
 
 
+def upscale(page: Page, address: str, _: Path) -> None:
+    """The picture that was made first, larger."""
+    page.goto(address)
+    page.get_by_role("button", name="Make larger").first.click()
+    page.get_by_label("Times as large").fill("4")
+    page.locator(".go").click()
+    page.locator(".compare img.after").wait_for(timeout=180_000)
+
+
 def explore(page: Page, address: str, _: Path) -> None:
     """A plot of two fields."""
     page.goto(f"{address}/explore")
@@ -122,7 +131,7 @@ def settings(page: Page, address: str, _: Path) -> None:
 
 
 PAGES: tuple[Callable[[Page, str, Path], None], ...] = (
-    create, edit, explore, gallery, train, models, settings, queue,
+    create, edit, upscale, explore, gallery, train, models, settings, queue,
 )  # fmt: skip
 
 

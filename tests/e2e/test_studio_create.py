@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from browsing import MARKS, browser, fill, generate, page, served
 from playwright.sync_api import Page, expect
+from upscalers import write_plain
 
 pytestmark = MARKS
 __all__ = ["browser", "page"]  # fixtures
@@ -39,10 +38,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("studio")
     (folder / "models" / "wildcards").mkdir(parents=True)
     (folder / "models" / "wildcards" / "colours.txt").write_text("red\n", encoding="utf-8")
-    (folder / "models" / "upscale_models").mkdir()
-    net = {"body.0.weight": torch.zeros(8, 3, 3, 3), "body.0.bias": torch.zeros(8), "body.1.weight": torch.zeros(8)}
-    net |= {"body.2.weight": torch.zeros(12, 8, 3, 3), "body.2.bias": torch.zeros(12)}
-    save_file(net, folder / "models" / "upscale_models" / "twice.safetensors")
+    write_plain(folder / "models" / "upscale_models", "twice")
     with served(folder) as (address, _):
         yield address
 
@@ -84,6 +80,50 @@ def test_names_of_wildcards_are_offered(studio: str, page: Page) -> None:
     page.get_by_role("group", name="Names that fit").get_by_role("button", name="colours").click()
     expect(prompt).to_have_value("a __colours__")
     expect(page.get_by_role("group", name="Names that fit").get_by_role("button")).to_have_count(0)
+
+
+def test_names_are_offered_where_one_types(studio: str, page: Page) -> None:
+    page.goto(studio)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill(" car at night")
+    prompt.press("Home")
+    page.keyboard.type("__col")
+    page.get_by_role("group", name="Names that fit").get_by_role("button", name="colours").click()
+    expect(prompt).to_have_value("__colours__ car at night")
+    expect(prompt).to_be_focused()
+
+
+def test_weights_and_what_is_wrong_are_marked(studio: str, page: Page) -> None:
+    page.goto(studio)
+    page.get_by_label("Prompt", exact=True).fill("a (red:1.3) __colours__ <lora:so&so:1> __colour__ <b (cat")
+    reading = page.locator(".reading").first
+    expect(reading.locator(".strong").first).to_have_text("red")
+    expect(reading.locator(".tag")).to_have_text("__colours__")
+    expect(reading.locator(".wrong")).to_have_text(["<lora:so&so:1>", "__colour__", "("])
+    expect(page.get_by_text("There is no LoRA so&so; they lie in models/loras.")).to_be_visible()
+    expect(page.get_by_text("There is no wildcard colour; nearest: 'colours'.")).to_be_visible()
+    expect(page.get_by_text("A bracket is never closed")).to_be_visible()
+    page.get_by_label("Prompt", exact=True).fill("a cat")
+    expect(page.get_by_text("A bracket is never closed")).to_be_hidden()
+    expect(page.get_by_role("combobox", name="Model")).to_be_attached()
+    expect(page.locator(".family").first).to_have_text("Stable Diffusion 1")
+    assert page.title() == "Create · Sfumato"
+
+
+def test_escape_in_a_menu_does_not_interrupt(studio: str, page: Page) -> None:
+    page.goto(studio)
+    fill(page, "an owl", 900)
+    generate(page)
+    expect(page.get_by_text(re.compile(r"Step \d+ of 900 · about \d+ s left · [\d.]+ (it/s|s/it)"))).to_be_visible(
+        timeout=120_000
+    )
+    page.get_by_label("Sampler", exact=True).click()
+    expect(page.get_by_role("option", name="Euler a", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("option", name="Euler a", exact=True)).to_be_hidden()
+    assert _jobs(page, studio)[-1]["state"] == "running"
+    page.keyboard.press("Escape")
+    expect(page.locator(".stage").get_by_text("Interrupted")).to_be_visible()
 
 
 def test_one_is_skipped_and_all_are_interrupted(studio: str, page: Page) -> None:

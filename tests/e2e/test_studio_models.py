@@ -51,7 +51,26 @@ def test_models_are_shown_loaded_and_made_smaller(folder: Path, page: Page) -> N
         expect(page.get_by_role("button", name="Inspect: tiny-q8_0")).to_be_visible()
         assert (folder / "models" / "tiny-q8_0.gguf").is_file()
 
-        page.get_by_role("button", name=f"Make smaller: {NAME}").click()
-        page.get_by_role("button", name="Make smaller", exact=True).click()
-        expect(page.get_by_text("was not made")).to_be_visible(timeout=120_000)
+        damaged = rows.filter(has_text=NAME)
+        expect(damaged.locator(".error")).to_contain_text("text and not a safetensors file")
+        for act in ("Load", "Make smaller", "Draw with it"):
+            expect(page.get_by_role("button", name=f"{act}: {NAME}")).to_be_disabled()
         assert page.title() == "Models · Sfumato"
+
+
+def test_a_smaller_one_is_cancelled_or_says_why_it_failed(folder: Path, page: Page) -> None:
+    with served(folder) as (address, _):
+        page.goto(f"{address}/models")
+        expect(page.locator(".job.model").filter(has_text="tiny")).to_contain_text("Stable Diffusion 1")
+        page.get_by_role("button", name="Make smaller: tiny").click()
+        page.get_by_role("button", name="Make smaller", exact=True).click()
+        page.get_by_role("button", name="Cancel: tiny-q8_0").click()
+        expect(page.get_by_text("tiny-q8_0 was cancelled; nothing is left of it")).to_be_visible()
+        assert not list((folder / "models").glob("*q8_0*"))
+
+        (folder / "models" / "tiny.safetensors").write_bytes(b"123")
+        page.get_by_role("button", name="Make smaller: tiny").click()
+        page.get_by_label("Name of the new model").fill("other")
+        page.get_by_role("button", name="Make smaller", exact=True).click()
+        failed = page.get_by_text("other was not made: ")
+        expect(failed).to_contain_text("text and not a safetensors file", timeout=120_000)

@@ -18,7 +18,7 @@ from sfumato.training import status
 
 pytestmark = MARKS
 __all__ = ["browser", "page"]  # fixtures
-PAGES = ("", "edit", "explore", "gallery", "queue", "train", "models", "settings")
+PAGES = ("", "edit", "upscale", "explore", "gallery", "queue", "train", "models", "settings")
 #: The name of a LoRA and of a picture for training.
 MARKUP = "<img src=x onerror=document.title='broken'>"
 

@@ -24,6 +24,8 @@ from sfumato.request import Hires, ImageInfo, Txt2ImgRequest
 #: Below this number of ``key: value`` pairs the last line is part of the prompt.
 MIN_PAIRS = 3
 NEGATIVE = "Negative prompt:"
+#: A line that begins so says how a picture was made larger, however short it is.
+_POSTPROCESS = "Postprocess upscale by: "
 #: Our own keys, written only where the plain layout would not give the very same words back.
 EXACT_PROMPT, EXACT_NEGATIVE = "Exact prompt", "Exact negative prompt"
 
@@ -60,7 +62,7 @@ def parse(text: str) -> dict[str, str]:
     """
     lines = text.strip("\n").split("\n")
     pairs = _PAIR.findall(lines[-1])
-    if len(pairs) < MIN_PAIRS:
+    if len(pairs) < MIN_PAIRS and not lines[-1].startswith(_POSTPROCESS):
         pairs = []
     else:
         lines.pop()

@@ -44,6 +44,29 @@ def parse_attention(text: str) -> list[Segment]:
     return _merged(reader.finished() or [("", 1.0)])
 
 
+def unmatched(text: str) -> list[int]:
+    """Where brackets stand that close nothing, or are never closed and so count to the text's end.
+
+    >>> unmatched("a (red:1.3) [cat]"), unmatched("((a) b]"), unmatched("smile :)"), unmatched(r"smile :\\)")
+    ([], [0, 6], [7], [])
+    """
+    opened: dict[str, list[int]] = {"(": [], "[": []}
+    found: list[int] = []
+    for match in _TOKEN.finditer(text):
+        token, weight = match.group(), _number(match["weight"])
+        if token in opened:
+            opened[token].append(match.start())
+            continue
+        bracket = "(" if weight is not None else _PARTNERS.get(token)
+        if bracket is None:
+            continue
+        if opened[bracket]:
+            opened[bracket].pop()
+        else:
+            found.append(match.end() - 1)
+    return sorted([*found, *opened["("], *opened["["]])
+
+
 class _Reader:
     """The segments so far, and for each bracket that is still open the segment that it began before."""
 

@@ -18,7 +18,8 @@ from sfumato.errors import RequestError, nearest
 MAX_DEPTH, MAX_CHOICES, MAX_LENGTH = 50, 10_000, 100_000
 #: The most bytes of a file of choices.
 MAX_FILE = 16 << 20
-_TOKEN = re.compile(r"\\.|__(?P<name>\w(?:[\w\-./ ]*?\w)??)__|\{", re.DOTALL)
+#: What is not plain text: an escaped letter, a wildcard with its ``name``, or a brace that opens.
+TOKEN = re.compile(r"\\.|__(?P<name>\w(?:[\w\-./ ]*?\w)??)__|\{", re.DOTALL)
 _COUNT = re.compile(r"\s*(?P<low>\d{1,4})?(?:(?P<to>-)(?P<high>\d{1,4})?)?\$\$")
 _WEIGHT = re.compile(r"\s*(?P<weight>\d+(?:\.\d+)?|\.\d+)::(?P<text>.*)", re.DOTALL)
 _BAR = re.compile(r"\\.|[\[({]|[\])}]|\|", re.DOTALL)
@@ -102,7 +103,7 @@ class _Chooser:
         if len(inside) > MAX_DEPTH:
             raise RequestError(f"Choices lie more than {MAX_DEPTH} deep in each other; write them flatter.")
         ends, out, at = _partners(text), [], 0
-        while (match := _TOKEN.search(text, at)) is not None:
+        while (match := TOKEN.search(text, at)) is not None:
             out.append(text[at : match.start()])
             at = match.end()
             if match["name"] is not None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sfumato.errors import RequestError
 
-_TAG = re.compile(r"<(lora|lyco|locon):([^<>]*)>", re.IGNORECASE)
+#: A network in a prompt.
+TAG = re.compile(r"<(lora|lyco|locon):([^<>]*)>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def take_networks(prompt: str) -> tuple[str, tuple[NetworkTag, ...]]:
         tags.append(_parse(match[0], match[2]))
         return ""
 
-    return _TAG.sub(take, prompt), tuple(tags)
+    return TAG.sub(take, prompt), tuple(tags)
 
 
 def _parse(tag: str, content: str) -> NetworkTag:

@@ -15,12 +15,16 @@ Measure = Callable[[int, int], tuple[tuple[int, int], tuple[int, int] | None]]
 
 
 def to_upscale(text: str, upscaler: str, measure: Measure, services: Services) -> UpscaleRequest:
-    """A checked request, of a picture in base64.
+    """A checked request, of a picture in base64. Raises RequestError: as :func:`upscale_bytes`, or it is no base64."""
+    return upscale_bytes(images.decode(text), upscaler, measure, services)
+
+
+def upscale_bytes(data: bytes, upscaler: str, measure: Measure, services: Services) -> UpscaleRequest:
+    """A checked request, of the bytes of a picture's file.
 
     Raises:
         RequestError: the picture can't be read, there is no such upscaler, or it would be larger than is made here.
     """
-    data = images.decode(text)
     picture = images.from_bytes(data, services.limits.picture_pixels)
     known = (*RESIZERS, *services.upscalers())
     if upscaler not in known:

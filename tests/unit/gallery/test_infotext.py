@@ -152,3 +152,9 @@ def test_reads_the_second_pass_that_a1111_writes() -> None:
     assert infotext.to_request(scaled).hires == Hires(scale=2.0, denoising_strength=0.5)
     assert infotext.to_request(sized).hires == Hires(width=1024, steps=9, upscaler="Lanczos")
     assert infotext.to_request(infotext.parse(f"a cat\n{line}Denoising strength: 0.5")).hires is None
+
+
+def test_what_only_made_a_picture_larger_is_no_prompt():
+    found = infotext.parse("Postprocess upscale by: 2, Postprocess upscaler: Lanczos")
+
+    assert (found["Prompt"], found["Postprocess upscaler"]) == ("", "Lanczos")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nicegui import ui
@@ -12,6 +13,8 @@ from sfumato.server.ui.edit_form import SIDES
 from sfumato.server.ui.words import say
 from sfumato.server.ui.zoom import PINCH
 
+#: How these look, on the pages that have them.
+STYLE = (Path(__file__).parent / "edit.css").read_text(encoding="utf-8")
 #: Where a picture to work from goes.
 TRAY = "/edit/pictures"
 #: The most pixels that a side is extended by.

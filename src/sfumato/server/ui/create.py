@@ -17,7 +17,7 @@ from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.form import STEP
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.outlook_line import OutlookLine
-from sfumato.server.ui.pictures import edit_url
+from sfumato.server.ui.pictures import to_edit, to_upscale
 from sfumato.server.ui.pieces import Offers, Pieces
 from sfumato.server.ui.reader import Reader
 from sfumato.server.ui.second_pass import refiner, second_pass, variation
@@ -42,18 +42,17 @@ class CreatePage(Workbench[CreateForm]):
             with ui.element("div").classes("panel"):
                 self._build_form()
             with ui.element("div"):
-                to_edit = {"to_edit": lambda job, index: ui.navigate.to(edit_url(job, index))}
                 again = {"again": self.use, "same_but": self._reseed, "vary": self._vary}
-                self.stage = Stage(desk.services.queue, {**again, **to_edit})
+                self.stage = Stage(desk.services, {**again, "to_edit": to_edit, "to_upscale": to_upscale})
         self.begin()
 
     @ui.refreshable_method
     def _build_form(self) -> None:
         form, desk = self.form, self.desk
-        fields.prompt(form, "prompt", desk.count_tokens, lambda: Offers(form, desk.services))
+        fields.prompt(form, "prompt", desk, lambda names, field: Offers(form, names, field))
         if not form.prompt and not app.storage.user.get("jobs"):
             self._build_examples()
-        fields.prompt(form, "negative_prompt", desk.count_tokens)
+        fields.prompt(form, "negative_prompt", desk)
         Pieces(form, desk.services)
         Reader(self._take_up)
         fields.model(form, desk.services)

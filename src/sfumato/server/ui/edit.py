@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from fastapi.responses import RedirectResponse
 from nicegui import app, ui
@@ -14,17 +13,16 @@ from sfumato.gallery import infotext
 from sfumato.jobs.types import Job
 from sfumato.server import images
 from sfumato.server.ui import fields
-from sfumato.server.ui.canvas import MOST_MARGIN, Drop, MaskCanvas
-from sfumato.server.ui.compare import Before
+from sfumato.server.ui.canvas import MOST_MARGIN, STYLE, Drop, MaskCanvas
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit_form import SIDES, EditForm
 from sfumato.server.ui.frame import frame
-from sfumato.server.ui.stage import REMEMBERED, Stage
-from sfumato.server.ui.tray import Tray, tray_url
+from sfumato.server.ui.pictures import arrived, to_upscale
+from sfumato.server.ui.stage import Stage
+from sfumato.server.ui.tray import Befores, Tray, tray_url
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
 
-_STYLE = (Path(__file__).parent / "edit.css").read_text(encoding="utf-8")
 #: A picture that is picked is worked on at its own size, up to so many times the longer side of the model's.
 LARGEST = 2
 #: The words of :data:`sfumato.request.RESIZE_MODES` and :data:`sfumato.request.MASK_FILLS`.
@@ -44,11 +42,11 @@ class EditPage(Workbench[EditForm]):
 
     def __init__(self, desk: Desk, tray: Tray) -> None:
         super().__init__(desk, _form(desk))
-        self._tray = tray
+        self._tray, self._befores = tray, Befores(tray, "edit_before")
         self._source: str | None = None
         self._mask: Image.Image | None = None
         self._painting = asyncio.Lock()
-        ui.add_css(_STYLE)
+        ui.add_css(STYLE)
         with frame("edit"), ui.element("div").classes("studio"):
             with ui.element("div").classes("panel"):
                 self._build_form()
@@ -59,9 +57,8 @@ class EditPage(Workbench[EditForm]):
                     self._canvas = MaskCanvas(self._painted, self._extend)
                     self._hint = ui.label().classes("faint").mark("mask-hint")
                 with ui.element("div"):
-                    self.stage = Stage(
-                        desk.services.queue, {"as_source": self._work_on, "again": self.use}, self._before
-                    )
+                    acts = {"as_source": self._work_on, "again": self.use, "to_upscale": to_upscale}
+                    self.stage = Stage(desk.services, acts, self._befores.of)
         kept = app.storage.user.get("edit_source"), app.storage.user.get("edit_mask")
         self._restore(*kept)
         self.begin()
@@ -69,8 +66,8 @@ class EditPage(Workbench[EditForm]):
     @ui.refreshable_method
     def _build_form(self) -> None:
         form, desk = self.form, self.desk
-        fields.prompt(form, "prompt", desk.count_tokens)
-        fields.prompt(form, "negative_prompt", desk.count_tokens)
+        fields.prompt(form, "prompt", desk)
+        fields.prompt(form, "negative_prompt", desk)
         fields.share(form, "denoising_strength", say("strength_hint"))
         fields.choice(form, "resize_mode", {mode: say(key) for mode, key in RESIZE_WORDS.items()})
         fields.size(form, max(desk.services.defaults.size))
@@ -174,16 +171,8 @@ class EditPage(Workbench[EditForm]):
         if request.init is not None and request.init.extended:
             name = await asyncio.to_thread(self._tray.put, request.init.picture)
         job = await asyncio.to_thread(queue.submit, request, model=self.form.model)
-        known = {**app.storage.user.get("edit_before", {}), job.id: [name, self.form.resize_mode]}
-        app.storage.user["edit_before"] = dict(list(known.items())[-REMEMBERED:])
+        self._befores.keep(job.id, name, self.form.resize_mode)
         return job
-
-    def _before(self, job: Job) -> Before | None:
-        name, mode = app.storage.user.get("edit_before", {}).get(job.id, (None, ""))
-        try:
-            return None if name is None else Before(tray_url(self._tray.file(name).stem), mode)
-        except RequestError:
-            return None
 
     async def _work_on(self, job: Job, index: int) -> None:
         try:
@@ -211,15 +200,13 @@ def arrive(desk: Desk, tray: Tray, job: str, index: int, picture: str) -> Redire
         SfumatoError: it is gone.
     """
     form, services = _form(desk), desk.services
+    path = arrived(services, job, index, picture)
     if job:
         found = services.queue.get(job)
-        if not 0 <= index < len(found.pictures):
-            raise RequestError(f"The job has {len(found.pictures)} pictures; there is no number {index}.")
-        path, made = found.pictures[index].path, found.pictures[index].info
-        form.model = found.model
+        form.model, words = found.model, infotext.write(found.pictures[index].info)
     else:
-        path, words = services.gallery.file(picture), services.gallery.get(picture).facts.infotext
-        made = infotext.to_request(infotext.parse(words)) if words else None
+        words = services.gallery.get(picture).facts.infotext
+    made = infotext.to_request(infotext.parse(words)) if words else None
     name = tray.read(path.read_bytes())
     if made is not None:
         form.take(made)

@@ -15,11 +15,12 @@ from sfumato.jobs.types import Job
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server import grids
 from sfumato.server.ui import fields
+from sfumato.server.ui.copy_button import CopyButton
 from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.explore_form import AXES, ExploreForm
 from sfumato.server.ui.frame import frame
-from sfumato.server.ui.pictures import edit_url, picture_url
+from sfumato.server.ui.pictures import picture_url, to_edit, to_upscale
 from sfumato.server.ui.sheet_view import SheetView
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
@@ -51,7 +52,7 @@ class ExplorePage(Workbench[ExploreForm]):
         ui.toggle({False: say("axes"), True: say("matrix")}).bind_value(form, "matrix").props(
             f'no-caps spread unelevated dense aria-label="{say("explore")}"'
         ).on_value_change(self._count).mark("matrix")
-        fields.prompt(form, "prompt", desk.count_tokens)
+        fields.prompt(form, "prompt", desk)
         hint = ui.label(say("matrix_hint")).classes("faint")
         hint.bind_visibility_from(form, "matrix")
         with ui.element("div").classes("axes") as rows:
@@ -59,7 +60,7 @@ class ExplorePage(Workbench[ExploreForm]):
                 self._build_axis(axis)
         rows.bind_visibility_from(form, "matrix", value=False)
         self._total = ui.label().props('aria-live="polite"').classes("faint").mark("total")
-        fields.prompt(form, "negative_prompt", desk.count_tokens)
+        fields.prompt(form, "negative_prompt", desk)
         fields.model(form, desk.services)
         fields.size(form, max(desk.services.defaults.size))
         fields.numbers(form, batch=False)
@@ -138,7 +139,9 @@ class ExplorePage(Workbench[ExploreForm]):
             ui.label(infotext.write(info)).classes("facts").mark("facts")
             with ui.row():
                 ui.button(say("again"), on_click=lambda: self._use(job)).props("flat no-caps")
-                ui.button(say("to_edit"), on_click=lambda: ui.navigate.to(edit_url(job, 0))).props("flat no-caps")
+                for key, go in (("to_edit", to_edit), ("to_upscale", to_upscale)):
+                    ui.button(say(key), on_click=lambda _, go=go: go(job, 0)).props("flat no-caps")
+                CopyButton(picture_url(job))
                 ui.button(say("download"), on_click=lambda: ui.download.from_url(picture_url(job))).props(
                     "flat no-caps"
                 )

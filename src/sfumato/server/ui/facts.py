@@ -12,9 +12,10 @@ from sfumato.server.ui.frame import frame
 from sfumato.server.ui.setting_words import SETTINGS
 from sfumato.server.ui.tables import table
 from sfumato.server.ui.words import say
+from sfumato.weights.digest import cache_file
 
 
-async def settings_page(desk: Desk) -> None:
+def settings_page(desk: Desk) -> None:
     """Every setting with what it is for, its value and where that came from; and the facts of privacy."""
     settings = desk.services.settings.items()
     with frame("settings"):
@@ -34,10 +35,10 @@ def _private(desk: Desk, seen: Sockets) -> list[tuple[str, str]]:
     def words(found: Sequence[str]) -> str:
         return (", ".join(found) or say("none")) if seen.known else say("not_told")
 
-    jobs = str(desk.services.queue.folder)
+    written = (desk.output_folder, desk.services.queue.folder, desk.models_folder, cache_file().parent)
     return [
         (say("listens"), f"{desk.listens} ({words(seen.listening)})"),
         (say("clients"), words(seen.clients)),
         (say("outbound"), words(seen.outbound)),
-        (say("writes"), ", ".join((str(desk.output_folder), jobs, str(desk.models_folder)))),
+        (say("writes"), ", ".join(str(path.absolute()) for path in written)),
     ]

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from nicegui import ui
+from nicegui import run, ui
 from nicegui.events import UploadEventArguments
 
+from sfumato.errors import CheckpointError
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server.services import Services
+from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.form import SHAPES, STEP, Form
-from sfumato.server.ui.reading import read_html
+from sfumato.server.ui.names import Names
+from sfumato.server.ui.reading import read_prompt
 from sfumato.server.ui.words import say
+from sfumato.weights.detect import LABELS
+from sfumato.weights.survey import surveys
+
+#: Between a model's name and its family where only one text can be given.
+PARTING = "\u2003"
+#: How one is shown, chosen and in the list; Vue fills the text in, as text.
+_FAMILY = {
+    "selected-item": """
+        <span class="ellipsis">{{ props.opt.label.split("\u2003")[0] }}</span>
+        <span v-if="props.opt.label.includes('\u2003')" class="family">{{ props.opt.label.split("\u2003")[1] }}</span>
+    """,
+    "option": """
+        <q-item v-bind="props.itemProps">
+            <q-item-section>{{ props.opt.label.split("\u2003")[0] }}</q-item-section>
+            <q-item-section side v-if="props.opt.label.includes('\u2003')">
+                <span class="family">{{ props.opt.label.split("\u2003")[1] }}</span>
+            </q-item-section>
+        </q-item>
+    """,
+}
 
 
 class Offering(Protocol):
@@ -22,29 +46,31 @@ class Offering(Protocol):
         """Offer what fits by now."""
 
 
-def prompt(
-    form: Form,
-    name: str,
-    count_tokens: Callable[[str], tuple[int, int]],
-    offer: Callable[[], Offering] | None = None,
-) -> None:
-    """A text field that grows, with its tokens, how its weights are read, and what ``offer`` makes below it."""
+def prompt(form: Form, name: str, desk: Desk, offer: Callable[[Names, ui.textarea], Offering] | None = None) -> None:
+    """A text field that grows, with its tokens, how it is read, what is wrong with it, and what ``offer`` makes below
+    it.
+    """
     hint = say("prompt_hint" if name == "prompt" else "negative_hint")
+    names = Names(desk.services)
 
     def tell() -> None:
-        words = getattr(form, name)
-        count, room = count_tokens(words)
+        words = getattr(form, name) or ""
+        count, room = desk.count_tokens(words)
         below.set_text(say("tokens", count=count, room=room))
-        reading.set_content(read_html(words))
-        reading.set_visibility(any(mark in words for mark in "()[]"))
         below.set_visibility(name == "prompt" or bool(words))
+        read = read_prompt(words, names.now())
+        reading.set_content(read.html)
+        reading.set_visibility("<span" in read.html)
+        wrong.set_text(" ".join(read.faults))
+        wrong.set_visibility(bool(read.faults))
         if offers is not None:
             offers.refresh()
 
     area = ui.textarea(say(name), placeholder=hint).bind_value(form, name).mark(name)
     area.props("autogrow outlined dense").classes("w-full")
-    offers = None if offer is None else offer()
+    offers = None if offer is None else offer(names, area)
     reading = ui.html("", sanitize=False).classes("reading")
+    wrong = ui.label().classes("error").props('role="status"').mark(f"{name}-faults")
     below = ui.label().classes("faint").mark(f"{name}-tokens")
     tell()
     area.on_value_change(tell)
@@ -56,7 +82,6 @@ def number(form: object, name: str, low: float, high: float, *, step: float = 1,
     field.props("outlined dense").classes("w-full")
     if hint:
         field.props("clearable").tooltip(hint)
-    return field
     return field
 
 
@@ -87,7 +112,7 @@ def send(
     button.props("outline dense no-caps padding='6px 10px'")
 
 
-def choice(form: object, name: str, options: Mapping[str | None, str]) -> None:
+def choice(form: object, name: str, options: Mapping[str | None, str]) -> ui.select:
     """One of several; the key None stands for what the settings say."""
     words = {"" if key is None else key: text for key, text in options.items()}
 
@@ -97,6 +122,7 @@ def choice(form: object, name: str, options: Mapping[str | None, str]) -> None:
     field = ui.select(words, label=say(name), with_input=len(words) > 12).mark(name)
     field.bind_value(form, name, forward=lambda value: value or None, backward=read)
     field.props("outlined dense options-dense").classes("w-full")
+    return field
 
 
 def size(form: Form, side: int) -> None:
@@ -112,9 +138,27 @@ def size(form: Form, side: int) -> None:
 
 
 def model(form: Form, services: Services) -> None:
-    """Which model draws; none chosen is that of the settings."""
-    others = {name: name for name in services.models() if name != services.defaults.model}
-    choice(form, "model", {None: services.defaults.model, **others})
+    """Which model draws, with the family of each; none chosen is that of the settings."""
+    found = services.models()
+    others = {name: name for name in found if name != services.defaults.model}
+    picker = choice(form, "model", {None: services.defaults.model, **others})
+    for slot, template in _FAMILY.items():
+        picker.add_slot(slot, template)
+
+    async def tell() -> None:
+        with contextlib.suppress(CheckpointError):  # one went meanwhile; the names stay
+            seen = await run.io_bound(surveys, [*found.values()]) or ()
+            words = {each.path: say("unusable") if each.problem else LABELS[each.family] for each in seen}
+            families = {name: words.get(str(path), "") for name, path in found.items()}
+            if not picker.is_deleted:
+                named = {name: _with_family(name, families) for name in others}
+                picker.set_options({"": _with_family(services.defaults.model, families), **named})
+
+    ui.timer(0.1, tell, once=True)
+
+
+def _with_family(name: str, families: Mapping[str, str]) -> str:
+    return f"{name}{PARTING}{families[name]}" if families.get(name) else name
 
 
 def numbers(form: Form, *, batch: bool = True) -> None:

@@ -14,6 +14,7 @@ from sfumato.server.ui.words import say
 PAGES = {
     "create": ("/", "brush"),
     "edit": ("/edit", "format_paint"),
+    "upscale": ("/upscale", "open_in_full"),
     "explore": ("/explore", "grid_on"),
     "gallery": ("/gallery", "photo_library"),
     "queue": ("/queue", "format_list_numbered"),

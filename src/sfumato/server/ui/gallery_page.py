@@ -8,6 +8,7 @@ from pathlib import Path
 from nicegui import run, ui
 
 from sfumato.errors import SfumatoError
+from sfumato.gallery.album import Trashed
 from sfumato.gallery.foreign import Facts
 from sfumato.gallery.index import Query
 from sfumato.server.services import Services
@@ -16,6 +17,7 @@ from sfumato.server.ui.album import Album
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.reader import Reader
 from sfumato.server.ui.side_by_side import SideBySide
+from sfumato.server.ui.take_back import TakeBack
 from sfumato.server.ui.viewer import Acts, Viewer, split_tags
 from sfumato.server.ui.words import say
 
@@ -36,9 +38,10 @@ class GalleryPage:
             self._bar = (
                 ui.element("div").classes("bar chosen-bar").props(f'role="region" aria-label="{say("chosen_bar")}"')
             )
+            self._back = TakeBack(self._gallery, self.search)
             self._album = Album(self._open, self._choose, lambda reason: ui.notify(reason, type="warning"))
         acts = Acts(use=lambda entry: self._use(entry.facts), turn=self._album.turn, seen=self._album.view,
-                    changed=self.search)  # fmt: skip
+                    changed=self.search, trash=self._trash)  # fmt: skip
         self._viewer, self._two = Viewer(self._gallery, acts), SideBySide(self._gallery)
         self._choose(())
         self.search()
@@ -90,20 +93,27 @@ class GalleryPage:
             compare.props(f'flat no-caps dense title="{say("compare_hint")}"').mark("compare")
             field = ui.input(say("tag_all"), autocomplete=list(self._gallery.tags())).props("outlined dense")
             field.mark("tag_all").on("keydown.enter", lambda: self._each(lambda id: self._add(id, field.value)))
-            favour = lambda id: self._gallery.mark(id, favourite=True)  # noqa: E731
-            for key, act in (("favourite_on", favour), ("trash", self._gallery.trash)):
-                ui.button(say(key), on_click=lambda _, act=act: self._each(act)).props("flat no-caps dense").mark(
-                    f"all-{key}"
-                )
+            acts = {
+                "favourite_on": lambda: self._each(lambda id: self._gallery.mark(id, favourite=True)),
+                "trash": lambda: self._trash(self._chosen),
+            }
+            for key, act in acts.items():
+                ui.button(say(key), on_click=act).props("flat no-caps dense").mark(f"all-{key}")
             ui.button(say("choose_none"), on_click=self._album.choose_none).props("flat no-caps dense")
 
     def _add(self, id: str, words: str | None) -> None:
         self._gallery.mark(id, tags=(*self._gallery.get(id).marks.tags, *split_tags(words)))
 
-    async def _each(self, act: Callable[[str], object]) -> None:
-        """Do something with all that are chosen; the first that can't be ends it, and is told."""
+    async def _trash(self, ids: Sequence[str]) -> None:
+        """Move pictures to the trash, and offer to take them back."""
+        gone: list[Trashed] = []
+        await self._each(lambda id: gone.append(self._gallery.trash(id)), ids)
+        self._back.offer(gone)
+
+    async def _each(self, act: Callable[[str], object], ids: Sequence[str] | None = None) -> None:
+        """Do something with all that are chosen, or these; the first that can't be ends it, and is told."""
         try:
-            for id in self._chosen:
+            for id in self._chosen if ids is None else ids:
                 await run.io_bound(act, id)
         except SfumatoError as error:
             ui.notify(str(error), type="warning")

@@ -10,7 +10,6 @@ from urllib.parse import quote
 import psutil
 from nicegui import app, run, ui
 
-from sfumato.errors import SfumatoError
 from sfumato.families import models_folder
 from sfumato.jobs.messages import Prepare
 from sfumato.server.portraits import beside, newest
@@ -81,7 +80,8 @@ class ModelsPage:
 
     def _build_list(self) -> None:
         """The models that there are by now."""
-        self._models, self._notes = self._services.models(), dict[str, ui.label]()
+        self._models, self._notes = self._services.models(), dict[str, tuple[ui.label, ui.label]]()
+        self._loads: dict[str, list[ui.button]] = {}
         self._list.clear()
         with self._list:
             for name, path in self._models.items():
@@ -106,35 +106,38 @@ class ModelsPage:
             with ui.element("div").classes("words"):
                 ui.label(name)
                 kind = say("folder") if path.is_dir() else path.suffix
-                self._notes[name] = ui.label(f"{kind} · {gigabytes(models_folder.size_of(path))}").classes("faint")
+                known = ui.label(f"{kind} · {gigabytes(models_folder.size_of(path))}").classes("faint")
+                self._notes[name] = known, ui.label().classes("error").mark("problem")
             with ui.row().classes("gap-1"):
-                for key, act in acts.items():
-                    button = ui.button(say(key), on_click=lambda _, one=name, do=act: do(one))
-                    button.props("flat no-caps dense").mark(key)
-                    button.props["aria-label"] = f"{say(key)}: {name}"
+                buttons = {key: ui.button(say(key), on_click=lambda _, do=act: do(name)) for key, act in acts.items()}
+            for key, button in buttons.items():
+                button.props("flat no-caps dense").mark(key).props["aria-label"] = f"{say(key)}: {name}"
+            self._loads[name] = [button for key, button in buttons.items() if key != "inspect"]
 
     async def _look(self) -> None:
-        """Add what the headers say, a model at a time; one that can't be read says so."""
-        for name, label in tuple(self._notes.items()):
+        """Add what the headers say, a model at a time; one that would not load says why, and is not offered."""
+        for name, (label, problem) in tuple(self._notes.items()):
             path = self._models[name]
             try:
                 found = await run.io_bound(survey, path)
-            except SfumatoError as error:
-                label.set_text(f"{label.text} · {error}")
-                continue
+            except OSError as error:  # it went while the page was open
+                found = Survey(str(path), 0, problem=error.strerror or str(error))
             if found is None or label.is_deleted:
                 return
             types = ", ".join(kind for kind, _ in sorted(found.dtypes.items(), key=lambda each: -each[1])[:2])
             known = (known_hash(path) or "")[:HASH_LETTERS]
-            facts = (label.text, LABELS.get(found.family, found.family), found.variant, types, known, found.problem)
-            label.set_text(" · ".join(filter(None, facts)))
+            family = "" if found.problem and not found.family else LABELS.get(found.family, found.family)
+            label.set_text(" · ".join(filter(None, (label.text, family, found.variant, types, known))))
+            problem.set_text(found.problem)
+            for button in self._loads[name] if found.problem else ():
+                button.disable()
 
     async def _inspect(self, name: str) -> None:
         path = self._models[name]
         try:
             found = await run.io_bound(survey, path)
-        except SfumatoError as error:
-            ui.notify(str(error), type="warning")
+        except OSError as error:
+            ui.notify(f"{name}: {error.strerror or error}", type="warning")
             return
         self._dialog.clear()
         with self._dialog, ui.card().classes("big"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nicegui
@@ -16,8 +17,10 @@ from sfumato.server.ui.explore import ExplorePage
 from sfumato.server.ui.gallery_page import GalleryPage
 from sfumato.server.ui.models_page import ModelsPage
 from sfumato.server.ui.queue_page import QueuePage
+from sfumato.server.ui.reader import read_anywhere
 from sfumato.server.ui.train_page import TrainPage
 from sfumato.server.ui.tray import Tray, routes
+from sfumato.server.ui.upscale import UpscalePage, bring
 from sfumato.server.ui.words import say
 
 #: Seconds that a page may be silent, as on a busy computer, before it has to load anew and loses what was typed.
@@ -40,13 +43,26 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
         return arrive(desk, tray, job, index, picture) if job or picture else EditPage(desk, tray) and None
 
     ui.page("/edit")(edit)
-    ui.page("/explore")(lambda: ExplorePage(desk) and None)
+
+    def upscale(job: str = "", index: int = 0, picture: str = "") -> Response | None:
+        return bring(desk, tray, job, index, picture) if job or picture else UpscalePage(desk, tray) and None
+
+    ui.page("/upscale")(upscale)
     ui.page("/gallery")(lambda: GalleryPage(desk.services) and None)
-    ui.page("/queue")(lambda: QueuePage(desk.services.queue) and None)
+
+    def reading(page: Callable[[], object]) -> Callable[[], None]:
+        def show() -> None:
+            page()
+            read_anywhere(desk.services)
+
+        return show
+
+    ui.page("/explore")(reading(lambda: ExplorePage(desk)))
+    ui.page("/queue")(reading(lambda: QueuePage(desk.services.queue)))
     if (trainings := desk.services.trainings) is not None:
-        ui.page("/train")(lambda: TrainPage(desk, trainings) and None)
-    ui.page("/models")(lambda: ModelsPage(desk) and None)
-    ui.page("/settings")(lambda: facts.settings_page(desk))
+        ui.page("/train")(reading(lambda: TrainPage(desk, trainings)))
+    ui.page("/models")(reading(lambda: ModelsPage(desk)))
+    ui.page("/settings")(reading(lambda: facts.settings_page(desk)))
     ui.run_with(
         app,
         title=say("title"),

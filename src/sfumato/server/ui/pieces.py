@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable
 
 from nicegui import ui
@@ -14,10 +13,11 @@ from sfumato.server.services import Services
 from sfumato.server.styles import MOST_BYTES, Style
 from sfumato.server.ui import fields
 from sfumato.server.ui.form import Form
+from sfumato.server.ui.names import Names
 from sfumato.server.ui.words import say
 
-#: How many names are offered while a word is typed, and for how many seconds they are not looked up anew.
-OFFERED, FRESH = 6, 5.0
+#: How many names are offered while a word is typed.
+OFFERED = 6
 _WILDCARD = re.compile(r"__[\w\-./ ]*$")
 _TYPED = re.compile(r"(<lora:[^<>:]*|<[a-z]*|[\w.-]{2,})$")
 
@@ -66,32 +66,47 @@ def completions(
     return [(name, before + name) for name in found[:OFFERED]]
 
 
-class Offers:
-    """A row of names below the prompt, for the word that is being typed at its end."""
+def caret(before: str, now: str) -> int:
+    """Where typing stands that made ``now`` of ``before``.
 
-    def __init__(self, form: Form, services: Services) -> None:
-        self._form, self._services = form, services
-        self._names: tuple[float, list[str], list[str], list[str]] = (0.0, [], [], [])
+    >>> caret("a ca", "a cat"), caret("see dog", "seee dog"), caret("a big cat", "a bi cat")
+    (5, 4, 4)
+    """
+    same = next((k for k, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), None)
+    same = min(len(before), len(now)) if same is None else same
+    return same + max(0, len(now) - len(before))
+
+
+class Offers:
+    """A row of names below the prompt, for the word that is being typed in it."""
+
+    def __init__(self, form: Form, names: Names, field: ui.textarea) -> None:
+        self._form, self._names, self._field = form, names, field
+        self._seen = form.prompt or ""
         self._shown: list[tuple[str, str]] = []
         self._row = ui.row().classes("gap-1").props(f'role="group" aria-label="{say("offers")}"').mark("offers")
+        self._row.set_visibility(False)
 
     def refresh(self) -> None:
         """Offer what fits by now."""
-        if time.monotonic() - self._names[0] > FRESH:
-            known = self._services
-            self._names = (time.monotonic(), [*known.loras()], [*known.embeddings()], [*known.wildcards()])
-        found = completions(self._form.prompt or "", *self._names[1:])
+        prompt, known = self._form.prompt or "", self._names.now()
+        at = caret(self._seen, prompt)
+        begun, rest, self._seen = prompt[:at], prompt[at:], prompt
+        found = [] if rest[:1].isalnum() else completions(begun, known.loras, known.embeddings, known.wildcards)
+        found = [(name, words + rest) for name, words in found]
         if found == self._shown:
             return
         self._shown = found
+        self._row.set_visibility(bool(found))
         self._row.clear()
         with self._row:
-            for name, prompt in found:
-                button = ui.button(name, on_click=lambda _, words=prompt: self._take(words))
+            for name, words in found:
+                button = ui.button(name, on_click=lambda _, words=words: self._take(words))
                 button.props("outline dense no-caps size=sm padding='2px 8px'")
 
     def _take(self, prompt: str) -> None:
         self._form.prompt = prompt
+        self._field.run_method("focus")
         self.refresh()
 
 

@@ -10,6 +10,7 @@ from sfumato.errors import JobError, UnknownJobError
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Job
+from sfumato.request import UpscaleRequest
 from sfumato.server.ui.frame import frame
 from sfumato.server.ui.pictures import picture_url, preview_url
 from sfumato.server.ui.words import say
@@ -58,7 +59,7 @@ class QueuePage:
         with ui.element("div").classes("job").mark("job"):
             ui.html(_image(job), sanitize=False)
             with ui.element("div").classes("words"):
-                ui.label(getattr(job.request, "prompt", "") or "…")
+                ui.label(_title(job))
                 ui.label(_describe(job)).classes("error" if job.state is State.FAILED else "faint")
             with ui.row().classes("gap-1"):
                 for key, act in self._moves(job, before):
@@ -94,6 +95,13 @@ class QueuePage:
     def _turn(self) -> None:
         self._queue.hold(not self._queue.held)
         self.refresh()
+
+
+def _title(job: Job) -> str:
+    words = getattr(job.request, "prompt", "")
+    if isinstance(job.request, UpscaleRequest):
+        return f"{say('upscale')}: {words}" if words else say("upscale")
+    return words or "…"
 
 
 def _image(job: Job) -> str:

@@ -9,6 +9,8 @@ from nicegui import ui
 from pydantic import TypeAdapter, ValidationError
 
 from sfumato.gallery.foreign import Facts
+from sfumato.server.services import Services
+from sfumato.server.ui.again import use_settings
 from sfumato.server.ui.canvas import Drop
 from sfumato.server.ui.words import say
 
@@ -46,6 +48,17 @@ class Reader:
     def _take(self, facts: Facts) -> None:
         self._dialog.close()
         self._use(facts)
+
+
+def read_anywhere(services: Services) -> None:
+    """A line at the foot of a page that takes no pictures itself: one that is dropped anywhere on it is read."""
+
+    def use(facts: Facts) -> None:
+        if use_settings(facts, services):
+            ui.navigate.to("/")
+
+    with ui.element("footer").classes("foot"):
+        Reader(use)
 
 
 def _told(facts: Facts) -> str:

@@ -95,7 +95,8 @@ class SmallerView:
         )
         if one.state == "running":
             self._bar = ui.linear_progress(0, show_value=False).props(f'aria-label="{say("smaller")}"')
-            ui.button(say("cancel"), on_click=lambda: self._cancel(one.name)).props("flat no-caps dense")
+            cancel = ui.button(say("cancel"), on_click=lambda: self._cancel(one.name)).props("flat no-caps dense")
+            cancel.props["aria-label"] = f"{say('cancel')}: {one.name}"
         if one.report is not None:
             ui.label(_summary(one)).classes("faint")
             heads = ("part", "type", "tensors", "weights", "size", "error")

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from nicegui import ui
 
-from sfumato.errors import JobStateError, UnknownJobError
-from sfumato.jobs.queue import JobQueue
+from sfumato.errors import JobStateError, SfumatoError, UnknownJobError
 from sfumato.jobs.states import State
-from sfumato.jobs.types import Job, Picture
+from sfumato.jobs.types import Job, Picture, Progress
+from sfumato.server.services import Services
 from sfumato.server.ui.compare import Before, Compare
+from sfumato.server.ui.copy_button import CopyButton
 from sfumato.server.ui.pictures import picture_url, preview_url
+from sfumato.server.ui.take_back import TakeBack
 from sfumato.server.ui.words import say
 
 #: How many jobs the strip remembers.
@@ -29,11 +31,11 @@ class Stage:
 
     def __init__(
         self,
-        queue: JobQueue,
+        services: Services,
         actions: Mapping[str, Callable[[Job, int], object]],
         before: Callable[[Job], Before | None] = lambda job: None,
     ) -> None:
-        self._queue, self._before = queue, before
+        self._queue, self._gallery, self._before = services.queue, services.gallery, before
         self.jobs: list[str] = []
         self._done: dict[str, Job] = {}
         self._shown: tuple[str, int] | None = None
@@ -49,7 +51,9 @@ class Stage:
                 )
                 self._skip = ui.button(say("skip_job"), on_click=self.skip).props("flat no-caps").mark("skip_job")
                 self._acts = [self._button(key, act) for key, act in actions.items()]
-                self._acts.append(self._button("download", self._download))
+                self._copy = CopyButton()
+                self._acts += [self._copy, self._button("download", self._download), self._button("trash", self._trash)]
+        self._back = TakeBack(self._gallery, self._redraw)
         self._strip = ui.element("div").classes("strip").props(f'role="group" aria-label="{say("results")}"')
 
     def _button(self, key: str, act: Callable[[Job, int], object]) -> ui.button:
@@ -84,7 +88,7 @@ class Stage:
         self._draw_strip([job for job in jobs if job.state is State.DONE])
 
     def _draw(self, job: Job | None) -> None:
-        done = job is not None and job.state is State.DONE
+        done = job is not None and self._shown is not None and self._shown[1] in _there(job)
         for act in self._acts:
             act.set_visibility(done)
         before = self._before(job) if job is not None and done else None
@@ -96,18 +100,19 @@ class Stage:
         self._skip.set_visibility(several)
         self._bar.set_visibility(job is not None and job.state is State.RUNNING)
         self._line.set_visibility(not done)
-        if job is None:
-            return
-        self._line.classes(add="error" if job.state is State.FAILED else "", remove="error")
-        self._line.set_text(self._describe(job))
-        self._bar.set_value(job.progress.step / max(1, job.progress.steps))
-        if before is not None and self._shown is not None:
-            self._compare.show(before, picture_url(job, self._shown[1]))
-        else:
-            self._picture.set_content(self._image(job))
+        failed = job is not None and job.state is State.FAILED
+        self._line.classes(add="error" if failed else "", remove="" if failed else "error")
+        self._line.set_text(say("nothing_yet") if job is None else self._describe(job))
+        self._picture.set_content("" if job is None else self._image(job, done=done))
+        if job is not None:
+            self._bar.set_value(job.progress.step / max(1, job.progress.steps))
+        if job is not None and done and self._shown is not None:
+            self._copy.of(picture_url(job, self._shown[1]))
+            if before is not None:
+                self._compare.show(before, picture_url(job, self._shown[1]))
 
-    def _image(self, job: Job) -> str:
-        if job.state is State.DONE and self._shown is not None:
+    def _image(self, job: Job, *, done: bool) -> str:
+        if done and self._shown is not None:
             return f'<img src="{picture_url(job, self._shown[1])}" alt="{say("results")}">'
         if job.progress.preview is not None and not job.state.ended:
             return f'<img class="preview" src="{preview_url(job)}" alt="">'
@@ -118,23 +123,22 @@ class Stage:
             progress = job.progress
             if not progress.step:
                 return say("begins")
-            left = "" if progress.eta is None else " · " + say("eta", seconds=round(progress.eta))
-            return say("working", step=progress.step, steps=progress.steps) + left
+            return say("working", step=progress.step, steps=progress.steps) + _pace(progress)
         if job.state is State.QUEUED:
             ahead = self._queue.list((State.QUEUED, State.RUNNING), limit=1000)
             return say("waiting", count=sum(one.position < job.position for one in ahead))
         if job.state is State.FAILED:
             return say("failed", reason=job.cause.message if job.cause else "")
-        return say(job.state.value) if job.state is not State.DONE else ""
+        return say("picture_gone" if job.state is State.DONE else job.state.value)
 
     def _draw_strip(self, jobs: list[Job]) -> None:
         self._strip.clear()
         with self._strip:
             for job in reversed(jobs):
-                for k in range(len(job.pictures)):
+                for k in _there(job):
                     here = " here" if self._shown == (job.id, k) else ""
                     button = ui.element("button").classes("thumb" + here).props('type="button"')
-                    button.props["aria-label"] = job.pictures[k].info.prompt
+                    button.props["aria-label"] = job.pictures[k].info.prompt or say("picture")
                     button.on("click", lambda _, j=job.id, n=k: self.show(j, n))
                     with button:
                         ui.html(f'<img src="{picture_url(job, k)}" alt="" loading="lazy">', sanitize=False)
@@ -173,6 +177,23 @@ class Stage:
     def _download(self, job: Job, index: int) -> None:
         ui.download.from_url(picture_url(job, index), job.pictures[index].path.name)
 
+    def _trash(self, job: Job, index: int) -> None:
+        """Move the picture to the gallery's trash, and show the one that is next to it by now."""
+        try:
+            gone = self._gallery.trash(self._gallery.add(job.pictures[index].path).id)
+        except SfumatoError as error:
+            ui.notify(str(error), type="warning")
+            return
+        self._back.offer((gone,))
+        left = [(one, k) for one in self.jobs for k in _there(self._get(one))]
+        self._shown = min(left, key=lambda each: (each[0] != job.id, -self.jobs.index(each[0])), default=None)
+        self._redraw()
+
+    def _redraw(self) -> None:
+        """Draw anew, whatever was seen."""
+        self._seen = None
+        self.refresh()
+
     def _get(self, id: str) -> Job | None:
         """The job as it is now; one that is done stays as it is, so it is read once, and kept without its request."""
         if id not in self._done:
@@ -184,3 +205,21 @@ class Stage:
                 return job
             self._done[id] = replace(job, request=None)
         return self._done[id]
+
+
+def _there(job: Job | None) -> list[int]:
+    """The places of those of its pictures that are still where they were put."""
+    return [] if job is None else [k for k, picture in enumerate(job.pictures) if picture.path.is_file()]
+
+
+def _pace(progress: Progress) -> str:
+    """How long it takes still, and how fast it goes; what is not known is left out.
+
+    >>> _pace(Progress(step=5, steps=20, eta=6.0)), _pace(Progress(step=5, steps=20, eta=30.0)), _pace(Progress())
+    (' · about 6 s left · 2.5 it/s', ' · about 30 s left · 2.0 s/it', '')
+    """
+    left, eta = progress.steps - progress.step, progress.eta
+    if not eta or not left:
+        return ""
+    pace = f"{left / eta:.1f} it/s" if left >= eta else f"{eta / left:.1f} s/it"
+    return f" · {say('eta', seconds=round(eta))} · {pace}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nicegui import ui
 
 from sfumato.errors import SfumatoError
 from sfumato.gallery.album import Entry, Gallery
+from sfumato.server.ui.copy_button import CopyButton
 from sfumato.server.ui.pictures import full_url
 from sfumato.server.ui.words import say
 
@@ -16,13 +17,14 @@ from sfumato.server.ui.words import say
 @dataclass(frozen=True, kw_only=True)
 class Acts:
     """What the page does when something was done with a picture: ``turn`` goes on by so many, ``seen`` is told which
-    one is looked at (none: empty), ``changed`` that marks or pictures are not what they were.
+    one is looked at (none: empty), ``changed`` that marks are not what they were; ``trash`` moves pictures there.
     """
 
     use: Callable[[Entry], object]
     turn: Callable[[int], object]
     seen: Callable[[str], object]
     changed: Callable[[], object]
+    trash: Callable[[Sequence[str]], object]
 
 
 class Viewer:
@@ -69,11 +71,14 @@ class Viewer:
             acts["again"] = lambda: self._acts.use(entry)
         acts |= {
             "to_edit": lambda: ui.navigate.to(f"/edit?picture={entry.id}"),
+            "to_upscale": lambda: ui.navigate.to(f"/upscale?picture={entry.id}"),
             "download": lambda: ui.download.from_url(full_url(entry)),
             "trash": lambda: self._trash(entry),
             "close": self._dialog.close,
         }
         for key, act in acts.items():
+            if key == "download":
+                CopyButton(full_url(entry)).props("dense")
             ui.button(say(key), on_click=lambda _, act=act: act()).props("flat no-caps dense").mark(key)
 
     def _tags(self, entry: Entry) -> None:
@@ -98,13 +103,9 @@ class Viewer:
         self._acts.changed()
         self.open(entry.id)
 
-    def _trash(self, entry: Entry) -> None:
-        try:
-            self._gallery.trash(entry.id)
-        except SfumatoError as error:
-            ui.notify(str(error), type="warning")
+    def _trash(self, entry: Entry) -> object:
         self._dialog.close()
-        self._acts.changed()
+        return self._acts.trash((entry.id,))
 
 
 def split_tags(words: str | None) -> tuple[str, ...]:

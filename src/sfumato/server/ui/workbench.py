@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from nicegui import app, ui
-from nicegui.events import KeyEventArguments
 
 from sfumato.errors import SfumatoError
 from sfumato.jobs.types import Job
 from sfumato.server.ui.desk import Desk
-from sfumato.server.ui.form import Form
+from sfumato.server.ui.keys import Keys
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.words import say
 
-F = TypeVar("F", bound=Form)
+
+class Kept(Protocol):
+    """A form: plain values."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, to be kept between visits."""
+        ...
+
+
+F = TypeVar("F", bound=Kept)
 
 
 class Workbench(Generic[F]):
@@ -35,16 +43,15 @@ class Workbench(Generic[F]):
 
     def listen(self, refresh: Callable[[], None], interrupt: Callable[[], None]) -> None:
         """Show what changes, keep what is filled in, and hear the keys."""
-        self._interrupt = interrupt
-        ui.keyboard(on_key=self._key, ignore=[])
+        Keys(self.generate, interrupt)
         ui.timer(0.3, refresh)
         ui.timer(2, self.keep)
 
-    def build_button(self) -> None:
+    def build_button(self, words: str = say("generate")) -> None:
         """The button, with room above it for what is wrong."""
         self.error = ui.label().classes("error").props('role="alert"')
         self.error.set_visibility(False)
-        button = ui.button(say("generate"), on_click=self.generate).classes("go")
+        button = ui.button(words, on_click=self.generate).classes("go")
         button.props(f'unelevated no-caps title="{say("generate_hint")}"').mark("generate")
 
     async def generate(self) -> None:
@@ -72,10 +79,3 @@ class Workbench(Generic[F]):
         """Keep what is filled in for the next visit."""
         if (state := self.form.state()) != app.storage.user.get(self.form_name):
             app.storage.user[self.form_name] = state
-
-    async def _key(self, event: KeyEventArguments) -> None:
-        key, down = event.key, event.action.keydown
-        if down and key == "Enter" and event.modifiers.ctrl:
-            await self.generate()
-        elif down and key == "Escape":
-            self._interrupt()

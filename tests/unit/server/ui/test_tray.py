@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from sfumato.errors import RequestError
+from sfumato.gallery import files
 from sfumato.server import failures
 from sfumato.server.limits import Limits
 from sfumato.server.ui import tray as trays
@@ -64,3 +65,10 @@ def test_the_oldest_go(tray, monkeypatch):
     assert tray.get(names[2]).size == (8, 6)
     with pytest.raises(RequestError, match="choose it again"):
         tray.get(names[0])
+
+
+def test_what_a_picture_says_of_itself_stays_with_it(tray):
+    text = "a cat\nSteps: 3, Sampler: Euler, Seed: 9 <é>"
+    name = tray.read(files.encode(Image.new("RGB", (8, 6)), "png", text))
+    assert files.read_bytes(tray.file(name).read_bytes()) == text
+    assert "parameters" not in tray.get(name).info

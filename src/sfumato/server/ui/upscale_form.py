@@ -1,0 +1,54 @@
+"""What a person fills in to have a picture made larger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sfumato.errors import RequestError
+from sfumato.request import MAX_SIDE, Hires, UpscaleRequest
+from sfumato.server.ui.form import number
+from sfumato.server.ui.words import say
+
+#: The most times as large, as in every other dialect.
+MOST = 16
+
+
+@dataclass(kw_only=True)
+class UpscaleForm:
+    """The fields of the page that makes larger: ``scale``, or sides in pixels, of which one keeps the shape."""
+
+    upscaler: str = UpscaleRequest.upscaler
+    scale: float | None = 2.0
+    width: int | None = None
+    height: int | None = None
+
+    def measure(self, width: int, height: int) -> tuple[tuple[int, int], None]:
+        """The wished size of a picture of that one; nothing is cut off.
+
+        >>> UpscaleForm().measure(64, 48), UpscaleForm(width=96).measure(64, 48)
+        (((128, 96), None), ((96, 72), None))
+
+        Raises:
+            RequestError: there is no number, or one is out of range.
+        """
+        scale = number("scale", 1 if self.width or self.height else self.scale)
+        if not 0 < scale <= MOST:
+            raise RequestError(f"{say('scale')} is {scale:g}; give more than 0, up to {MOST}.")
+        sides = (None if side is None else int(side) for side in (self.width, self.height))
+        wide, high = Hires(**dict(zip(("width", "height"), sides, strict=True)), scale=scale).size_of(width, height)
+        wide, high = max(1, wide), max(1, high)
+        if max(wide, high) > MAX_SIDE:
+            raise RequestError(f"It would be {wide}x{high} pixels; at most {MAX_SIDE} a side are made.")
+        return (wide, high), None
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, to be kept between visits."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | None) -> UpscaleForm:
+        """The form of an earlier visit; fields that it does not know are left at their defaults."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in (state or {}).items() if name in known})
