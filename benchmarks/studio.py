@@ -1,6 +1,7 @@
 """The web studio's quickness, measured in a real Chromium on a server that this starts in a folder of its own.
 
-Prints one JSON object: milliseconds (medians and 95th percentiles), counts, and bytes of the server's resident memory.
+Prints one JSON object: milliseconds (medians and 95th percentiles), counts, and bytes of the server's resident memory;
+of a first visitor's picture, seconds.
 """
 
 from __future__ import annotations
@@ -150,6 +151,21 @@ def call(address: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+def first_picture(browser: Browser, address: str) -> dict[str, float]:
+    """Seconds from a first visitor's one click on an example to its picture, and again with the model in memory."""
+    found = {}
+    for name in ("first", "again"):
+        with visitor(browser) as context:
+            page = context.new_page()
+            page.goto(address)
+            page.wait_for_function(READY)
+            began = time.monotonic()
+            page.get_by_role("button", name="a fox", exact=True).click()
+            page.wait_for_function("document.querySelector('.stage img:not(.preview)')?.naturalWidth")
+            found[name] = round(time.monotonic() - began, 2)
+    return found
+
+
 def typing(browser: Browser, address: str, keys: int, steps: int) -> dict[str, Any]:
     """Milliseconds a key in the prompt while a picture is being made."""
     job = begin_job(address, steps)
@@ -228,7 +244,7 @@ def main() -> None:
     parser.add_argument("--tabs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=30, help="that the tabs are watched")
     parser.add_argument("--steps", type=int, default=900, help="of the pictures that are made meanwhile")
-    parser.add_argument("--only", nargs="+", choices=("open", "keys", "gallery", "tabs"))
+    parser.add_argument("--only", nargs="+", choices=("first", "open", "keys", "gallery", "tabs"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
@@ -237,6 +253,7 @@ def main() -> None:
         with served(folder) as (address, process):
             call(f"{address}/api/v1/gallery/scan", {})
             parts: dict[str, Callable[[], Any]] = {
+                "first": lambda: first_picture(browser, address),
                 "open": lambda: open_times(browser, address, READY, options.rounds),
                 "keys": lambda: typing(browser, address, options.keys, options.steps),
                 "gallery": lambda: {

@@ -119,15 +119,25 @@ class JobQueue(Ledger):
         limit: int = 100,
         offset: int = 0,
         newest_first: bool = False,
+        whole: bool = True,
     ) -> Sequence[Job]:
-        """Jobs in these states in the order of the queue, or the newest first; at most ``limit``, after ``offset``."""
+        """Jobs in these states in the order of the queue, or the newest first; at most ``limit``, after ``offset``.
+
+        Without ``whole`` their requests are only :class:`sfumato.jobs.types.Asked`, and no picture is read.
+        """
         marks = ", ".join("?" * len(states))
         whose, order = ("" if client is None else "AND client = ?"), ("DESC" if newest_first else "ASC")
         rows = self._store.read(
             f"SELECT * FROM jobs WHERE state IN ({marks}) {whose} ORDER BY position {order} LIMIT ? OFFSET ?",
             (*(state.value for state in states), *([] if client is None else [client]), limit, offset),
         )
-        return tuple(self._job(row) for row in rows)
+        return tuple(self._job(row, whole=whole) for row in rows)
+
+    def glance(self, ids: Collection[str]) -> Mapping[str, Job]:
+        """Those of these jobs that there are, as :meth:`list` has them without ``whole``: for who looks often."""
+        marks = ", ".join("?" * len(ids))
+        rows = self._store.read(f"SELECT * FROM jobs WHERE id IN ({marks})", tuple(ids)) if ids else ()
+        return {row["id"]: self._job(row, whole=False) for row in rows}
 
     def counts(self, client: str | None = None) -> Mapping[State, int]:
         """How many jobs are in each state."""

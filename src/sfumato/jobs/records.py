@@ -11,15 +11,18 @@ from pathlib import Path
 from sfumato.errors import JobError
 from sfumato.jobs import wire
 from sfumato.jobs.states import State
-from sfumato.jobs.types import Cause, Event, Job, Picture, Progress
+from sfumato.jobs.types import Asked, Cause, Event, Job, Picture, Progress
 
 
-def job(row: sqlite3.Row, pictures: Path, live: Progress | None) -> Job:
-    """A row of ``jobs``; ``live`` is its progress if it runs in this process, else that of its last checkpoint."""
+def job(row: sqlite3.Row, pictures: Path | None, live: Progress | None) -> Job:
+    """A row of ``jobs``; ``live`` is its progress if it runs in this process, else that of its last checkpoint.
+
+    Without a folder of ``pictures`` its request is only :class:`Asked`.
+    """
     return Job(
         id=row["id"],
         state=State(row["state"]),
-        request=_readable(row["request"], pictures),
+        request=_asked(row["request"]) if pictures is None else _readable(row["request"], pictures),
         model=row["model"],
         save=bool(row["save"]),
         metadata=row["metadata"],
@@ -43,6 +46,11 @@ def _readable(text: str, pictures: Path) -> object | None:
         return wire.load(text, pictures)
     except JobError:
         return None
+
+
+def _asked(text: str) -> Asked:
+    plain = json.loads(text)
+    return Asked(kind=str(plain.get("$type", "")), prompt=str(plain.get("prompt", "")))
 
 
 def event(row: sqlite3.Row) -> Event:

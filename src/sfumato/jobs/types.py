@@ -46,6 +46,14 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """As much of a request as is known without reading its pictures; ``kind`` is its class's name."""
+
+    kind: str = ""
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A job as it was when it was asked for: a value, which does not change.
 
@@ -53,7 +61,7 @@ class Job:
         id: 32 hexadecimal digits.
         state: see :mod:`sfumato.jobs.states`.
         request: the frozen value of :mod:`sfumato.request` that was submitted, with its seed filled in. None for
-            a job that another version stored and this one can't read.
+            a job that another version stored and this one can't read; :class:`Asked` where only a glance was wished.
         model: the model's name or path; None is the one that the settings name.
         save: whether its pictures go to the output folder. Otherwise they lie in the queue's own folder until the job
             is forgotten.

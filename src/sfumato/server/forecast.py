@@ -78,10 +78,9 @@ def _expected_seconds(services: Services, request: Txt2ImgRequest, model: str) -
     width, height = expected_size(request, services.defaults.size)
     pixels = width * height * request.batch_size
     sampler = names.resolve(request.sampler, request.scheduler).sampler_label
-    done = services.queue.list((State.DONE,), limit=LOOKED_AT, newest_first=True)
-    found = [
-        _Drawn(job, job.pictures[0].info) for job in done if job.pictures and isinstance(job.request, Txt2ImgRequest)
-    ]
+    done = services.queue.list((State.DONE,), limit=LOOKED_AT, newest_first=True, whole=False)
+    drawn = (job for job in done if job.pictures and job.request.kind == Txt2ImgRequest.__name__)
+    found = [_Drawn(job, job.pictures[0].info) for job in drawn]
     like = [each for each in found if each.is_like(request, model, pixels, services)]
     like = [each for each in like if each.info.sampler == sampler] or like
     like = sorted(like, key=lambda each: each.distance(pixels))[:BELIEVED]
@@ -89,7 +88,8 @@ def _expected_seconds(services: Services, request: Txt2ImgRequest, model: str) -
         return None, 0
     first = expected_size(replace(request, hires=None), services.defaults.size)
     again = 0 if request.hires is None else request.hires.steps or request.steps
-    work = request.batch_size * _work(first, request.steps * _strength(request), (width, height), again)
+    strength = None if request.init is None else request.init.denoising_strength
+    work = request.batch_size * _work(first, request.steps * _share(strength), (width, height), again)
     rest = statistics.median(each.rest for each in like) * pixels
     return statistics.median(each.sample for each in like) * work + rest, len(like)
 
@@ -119,8 +119,14 @@ class _Drawn:
         """Seconds of sampling, for each pixel and step."""
         info, size = self.info, (self.info.width, self.info.height)
         again = 0 if info.first_size is None else int(info.extra.get("Hires steps", info.steps))
-        work = _work(info.first_size or size, info.steps * _strength(self.job.request), size, again)
+        work = _work(info.first_size or size, info.steps * _share(self.strength), size, again)
         return info.seconds.sample / (work * len(self.job.pictures))
+
+    @property
+    def strength(self) -> float | None:
+        """How far from another picture it was drawn; None without one."""
+        said = self.info.extra.get("Denoising strength")
+        return None if said is None or self.info.first_size is not None else float(said)
 
     @property
     def rest(self) -> float:
@@ -133,9 +139,9 @@ class _Drawn:
 
     def is_like(self, request: Txt2ImgRequest, model: str, pixels: int, services: Services) -> bool:
         same = (self.job.model or services.defaults.model) == model
-        return same and (self.job.request.init is None) == (request.init is None) and self.distance(pixels) <= LIKE
+        return same and (self.strength is None) == (request.init is None) and self.distance(pixels) <= LIKE
 
 
-def _strength(request: Txt2ImgRequest) -> float:
+def _share(strength: float | None) -> float:
     """The share of the steps that is drawn; at least one of a hundred."""
-    return 1.0 if request.init is None else max(0.01, request.init.denoising_strength)
+    return 1.0 if strength is None else max(0.01, strength)

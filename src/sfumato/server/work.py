@@ -116,7 +116,7 @@ class Tasks:
     def look(self, job: str) -> Progress:
         """How far a job is; of one that is gone, nothing."""
         try:
-            return self._services.queue.get(job).progress
+            return self._services.queue.get(job, whole=False).progress
         except UnknownJobError:
             return Progress()
 

@@ -16,8 +16,8 @@ from PIL import Image
 from sfumato.errors import IdempotencyError, JobError, QueueFullError, UnknownJobError
 from sfumato.jobs.queue import JobQueue
 from sfumato.jobs.states import State
-from sfumato.jobs.types import Cause, Progress
-from sfumato.request import Txt2ImgRequest
+from sfumato.jobs.types import Asked, Cause, Progress
+from sfumato.request import Txt2ImgRequest, UpscaleRequest
 
 CAT, DOG = Txt2ImgRequest(prompt="a cat"), Txt2ImgRequest(prompt="a dog", seed=0)
 
@@ -230,7 +230,7 @@ SUBMITTER = """
 import sys
 from pathlib import Path
 from sfumato.jobs.queue import JobQueue
-from sfumato.request import Txt2ImgRequest
+from sfumato.request import Txt2ImgRequest, UpscaleRequest
 queue = JobQueue(Path(sys.argv[1]))
 number = 0
 while True:
@@ -264,3 +264,21 @@ def test_what_was_accepted_outlives_kills_in_the_middle_of_submits(tmp_path: Pat
     assert len(jobs) <= len(accepted) + 4  # one of each turn may have been stored and not yet said
     assert told == list(jobs)
     assert all(job.request.prompt == job.key.partition("-")[2] for job in jobs.values())
+
+
+def test_a_glance_reads_no_picture(queue: JobQueue, tmp_path: Path) -> None:
+    large = queue.submit(UpscaleRequest(picture=Image.new("RGB", (4, 4)), width=8, height=8, prompt="a sea"))
+    cat = queue.submit(CAT)
+    for path in (tmp_path / "queue" / "pictures").iterdir():
+        path.unlink()
+
+    seen = queue.glance((cat.id, "none", large.id))
+
+    assert {id: job.request for id, job in seen.items()} == {
+        cat.id: Asked(kind="Txt2ImgRequest", prompt="a cat"),
+        large.id: Asked(kind="UpscaleRequest", prompt="a sea"),
+    }
+    assert [job.request for job in queue.list(whole=False)] == [seen[large.id].request, seen[cat.id].request]
+    assert queue.get(large.id, whole=False) == seen[large.id]
+    assert queue.get(large.id).request is None
+    assert queue.glance(()) == {}

@@ -177,7 +177,7 @@ def _result_routes(router: APIRouter, services: Services) -> None:
     @router.get("/jobs/{job}/pictures/{number}", tags=["jobs"], response_class=FileResponse)
     def picture(job: str, number: int) -> FileResponse:
         """One finished picture's file."""
-        pictures = queue.get(job).pictures
+        pictures = queue.get(job, whole=False).pictures
         if not 0 <= number < len(pictures) or not pictures[number].path.is_file():
             raise UnknownJobError(f"job {job} has no picture {number}.")
         return send_file(pictures[number].path)
@@ -185,7 +185,7 @@ def _result_routes(router: APIRouter, services: Services) -> None:
     @router.get("/jobs/{job}/preview", tags=["jobs"], response_class=Response)
     def preview(job: str) -> Response:
         """A small JPEG of a running job's first picture as it is; 204 if there is none yet."""
-        data = queue.get(job).progress.preview
+        data = queue.get(job, whole=False).progress.preview
         return Response(status_code=204) if data is None else Response(data, media_type="image/jpeg")
 
 
@@ -239,7 +239,7 @@ def _event_routes(router: APIRouter, services: Services) -> None:
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> StreamingResponse:
         """What happens to one job, from its beginning to its end."""
-        services.queue.get(job)
+        services.queue.get(job, whole=False)
         return _stream(services, request, job, _since(since, last_event_id))
 
 
@@ -264,7 +264,7 @@ async def _over(services: Services, job: str, event: Event | None) -> bool:
     if event is not None and event.kind == "forgotten":
         return True
     try:
-        return (await asyncio.to_thread(services.queue.get, job)).state.ended
+        return (await asyncio.to_thread(services.queue.get, job, whole=False)).state.ended
     except UnknownJobError:
         return True
 

@@ -202,7 +202,7 @@ def arrive(desk: Desk, tray: Tray, job: str, index: int, picture: str) -> Redire
     form, services = _form(desk), desk.services
     path = arrived(services, job, index, picture)
     if job:
-        found = services.queue.get(job)
+        found = services.queue.get(job, whole=False)
         form.model, words = found.model, infotext.write(found.pictures[index].info)
     else:
         words = services.gallery.get(picture).facts.infotext

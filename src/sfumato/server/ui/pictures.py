@@ -51,7 +51,7 @@ def arrived(services: Services, job: str, index: int, picture: str) -> Path:
     """
     if not job:
         return services.gallery.file(picture)
-    pictures = services.queue.get(job).pictures
+    pictures = services.queue.get(job, whole=False).pictures
     if not 0 <= index < len(pictures):
         raise RequestError(f"The job has {len(pictures)} pictures; there is no number {index}.")
     if not pictures[index].path.is_file():

@@ -35,9 +35,10 @@ class QueuePage:
 
     def refresh(self) -> None:
         """Draw anew if anything changed."""
-        runs = self._queue.list((State.RUNNING,))
-        waits = self._queue.list((State.QUEUED, State.PAUSED), limit=500)
-        ended = self._queue.list((State.DONE, State.FAILED, State.CANCELLED), limit=ENDED, newest_first=True)
+        runs = self._queue.list((State.RUNNING,), whole=False)
+        waits = self._queue.list((State.QUEUED, State.PAUSED), limit=500, whole=False)
+        over = (State.DONE, State.FAILED, State.CANCELLED)
+        ended = self._queue.list(over, limit=ENDED, newest_first=True, whole=False)
         held = self._queue.held
         seen = (held, *((job.id, job.state, job.progress.step) for job in (*runs, *waits, *ended)))
         if seen == self._seen:
@@ -98,8 +99,8 @@ class QueuePage:
 
 
 def _title(job: Job) -> str:
-    words = getattr(job.request, "prompt", "")
-    if isinstance(job.request, UpscaleRequest):
+    words = job.request.prompt
+    if job.request.kind == UpscaleRequest.__name__:
         return f"{say('upscale')}: {words}" if words else say("upscale")
     return words or "…"
 

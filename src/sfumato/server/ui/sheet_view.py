@@ -79,7 +79,7 @@ class SheetView:
         """Fill in what has ended since the last time, and say how far it all is."""
         if self.grid is None or len(self._ended) == len(self.jobs):
             return
-        waiting = {job.id: job for job in self._queue.list(_OPEN, limit=MAX_CELLS)}
+        waiting = {job.id: job for job in self._queue.list(_OPEN, limit=MAX_CELLS, whole=False)}
         for id in self.jobs:
             if id not in self._ended and id not in waiting:
                 self._take(id)
@@ -87,10 +87,7 @@ class SheetView:
         self._say(sum(job.progress.step / max(1, job.progress.steps) for job in running))
 
     def _take(self, id: str) -> None:
-        try:
-            job = self._queue.get(id)
-        except UnknownJobError:
-            job = Job(id=id, state=State.CANCELLED, request=None)
+        job = self._queue.glance((id,)).get(id) or Job(id=id, state=State.CANCELLED, request=None)
         if not job.state.ended:
             return
         self._ended[id] = job

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 from nicegui import ui
 
@@ -65,7 +64,7 @@ class Stage:
 
     def resume(self, jobs: list[str]) -> None:
         """Show what an earlier visit left, as it is by now."""
-        self.jobs = [job for job in jobs if self._get(job) is not None]
+        self.jobs = list(self._look(jobs))
         self._shown = (self.jobs[-1], 0) if self.jobs else None
         self.refresh()
 
@@ -78,7 +77,7 @@ class Stage:
 
     def refresh(self) -> None:
         """Draw anew what has changed since the last time."""
-        jobs = [job for job in map(self._get, self.jobs) if job is not None]
+        jobs = list(self._look(self.jobs).values())
         shown = next((job for job in jobs if self._shown is not None and job.id == self._shown[0]), None)
         seen = (self._shown, shown and (shown.state, shown.progress.step), tuple((j.id, j.state) for j in jobs))
         if seen == self._seen:
@@ -125,7 +124,7 @@ class Stage:
                 return say("begins")
             return say("working", step=progress.step, steps=progress.steps) + _pace(progress)
         if job.state is State.QUEUED:
-            ahead = self._queue.list((State.QUEUED, State.RUNNING), limit=1000)
+            ahead = self._queue.list((State.QUEUED, State.RUNNING), limit=1000, whole=False)
             return say("waiting", count=sum(one.position < job.position for one in ahead))
         if job.state is State.FAILED:
             return say("failed", reason=job.cause.message if job.cause else "")
@@ -151,7 +150,7 @@ class Stage:
 
     def _open(self) -> list[Job]:
         """The page's jobs that have not ended, in the order of the queue."""
-        found = [job for job in map(self._get, self.jobs) if job is not None and not job.state.ended]
+        found = [job for job in self._look(self.jobs).values() if not job.state.ended]
         return sorted(found, key=lambda job: job.position)
 
     def interrupt(self) -> None:
@@ -185,7 +184,7 @@ class Stage:
             ui.notify(str(error), type="warning")
             return
         self._back.offer((gone,))
-        left = [(one, k) for one in self.jobs for k in _there(self._get(one))]
+        left = [(one, k) for one, found in self._look(self.jobs).items() for k in _there(found)]
         self._shown = min(left, key=lambda each: (each[0] != job.id, -self.jobs.index(each[0])), default=None)
         self._redraw()
 
@@ -195,16 +194,13 @@ class Stage:
         self.refresh()
 
     def _get(self, id: str) -> Job | None:
-        """The job as it is now; one that is done stays as it is, so it is read once, and kept without its request."""
-        if id not in self._done:
-            try:
-                job = self._queue.get(id)
-            except UnknownJobError:
-                return None
-            if job.state is not State.DONE:
-                return job
-            self._done[id] = replace(job, request=None)
-        return self._done[id]
+        return self._look((id,)).get(id)
+
+    def _look(self, ids: Sequence[str]) -> dict[str, Job]:
+        """Those that there are, in their order, as they are now; one that is done stays as it is and is read once."""
+        found = {**self._done, **self._queue.glance([id for id in ids if id not in self._done])}
+        self._done.update((id, job) for id, job in found.items() if job.state is State.DONE)
+        return {id: found[id] for id in ids if id in found}
 
 
 def _there(job: Job | None) -> list[int]:
