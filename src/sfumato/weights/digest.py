@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,18 +21,29 @@ def model_hash(path: Path) -> str:
     """
     if path.is_file():
         return _remembered(path)[:DIGITS]
-    whole = hashlib.sha256()
-    for part in sorted(path.rglob("*.safetensors")):
-        whole.update(f"{part.relative_to(path).as_posix()}:{_remembered(part)}\n".encode())
-    return whole.hexdigest()[:DIGITS]
+    return _folder_hash(path, [(part, _remembered(part)) for part in _parts(path)])
 
 
 def known_hash(path: Path) -> str | None:
-    """A file's :func:`model_hash` if it was made before; None costs no reading."""
-    if not path.is_file():
+    """A model's :func:`model_hash` if it was made before; None costs no reading."""
+    known = _read_cache()
+    parts = [path] if path.is_file() else _parts(path)
+    found = [(part, known.get(":".join(map(str, stamp(part))))) for part in parts]
+    digests = [(part, digest) for part, digest in found if digest is not None]
+    if not found or len(digests) < len(found):
         return None
-    digest = _read_cache().get(":".join(map(str, stamp(path))))
-    return digest and digest[:DIGITS]
+    return digests[0][1][:DIGITS] if path.is_file() else _folder_hash(path, digests)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def _folder_hash(folder: Path, digests: Sequence[tuple[Path, str]]) -> str:
+    whole = hashlib.sha256()
+    for part, digest in digests:
+        whole.update(f"{part.relative_to(folder).as_posix()}:{digest}\n".encode())
+    return whole.hexdigest()[:DIGITS]
 
 
 def network_hash(path: Path) -> str:

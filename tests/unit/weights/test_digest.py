@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sfumato.weights import digest
-from sfumato.weights.digest import cache_file, model_hash, network_hash
+from sfumato.weights.digest import cache_file, known_hash, model_hash, network_hash
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +120,20 @@ def test_a_folders_hash_depends_on_its_weights_names_and_contents_alone(tmp_path
     assert model_hash(tmp_path / "first") == first
     assert made("same", vae="v", unet="u") == first
     assert len({first, made("content", unet="u", vae="w"), made("swapped", unet="v", vae="u")}) == 3
+
+
+def test_a_hash_is_known_when_all_of_its_files_were_read_before(path, tmp_path):
+    folder = tmp_path / "folder"
+    for name in ("unet", "vae"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.safetensors").write_text(name)
+    assert known_hash(path) is known_hash(folder) is known_hash(tmp_path / "cache") is None
+
+    made = model_hash(path), model_hash(folder)
+
+    assert (known_hash(path), known_hash(folder)) == made
+    (folder / "vae" / "other.safetensors").write_text("more")
+    assert known_hash(folder) is None
 
 
 @pytest.mark.parametrize(("platform", "part"), [("win32", "sfumato"), ("darwin", "Library"), ("linux", "sfumato")])
