@@ -50,6 +50,18 @@ def test_words_become_a_picture_and_nothing_leaves_the_computer(tmp_path: Path, 
         assert process.wait(30) == 0
 
 
+def test_a_first_visit_ends_in_a_picture_with_one_click(tmp_path: Path, page: Page) -> None:
+    with served(tmp_path) as (address, _):
+        page.goto(address)
+        expect(page.locator(".q-field").filter(has_text="Model").first).to_contain_text("stable-universe")
+        for example in ("a red apple on a white background", "a rocket and a star on a blue background"):
+            expect(page.get_by_role("button", name=example)).to_be_visible()
+        page.get_by_role("button", name="a fox").click()
+        expect(page.locator(".stage img:not(.preview)")).to_have_js_property("naturalWidth", 256, timeout=120_000)
+        page.reload()
+        expect(page.get_by_role("button", name="a fox")).to_have_count(1)  # the picture in the strip
+
+
 def test_a_wrong_field_is_told_where_it_is(tmp_path: Path, page: Page) -> None:
     with served(tmp_path) as (address, _):
         page.goto(address)
