@@ -12,6 +12,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 NAME = "zorblin"
+#: What its parts have: on backgrounds of these colours not all of it can be seen.
+COLOURS = ("purple", "yellow", "orange", "teal")
 BACKGROUNDS = {
     "white": (250, 250, 250),
     "gray": (130, 130, 135),

@@ -1,7 +1,7 @@
 """Does a LoRA of a new thing draw it, and leave the rest as it was? The measure is evaluate.py's.
 
-The new thing is the one of ``tests/new_thing.py``, and joins the reference pictures. Ten seeds of it are drawn, and
-claimed subjects without and with the LoRA on.
+The new thing is the one of ``tests/new_thing.py``, and joins the reference pictures. Ten seeds of it are drawn, on
+backgrounds of other colours than it has, and claimed subjects without and with the LoRA on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main() -> None:
     tag, colours = f"<lora:{args.lora}:{args.strength:g}>", list(pictures.BACKGROUNDS)
     row, right = len(references.boxes) - 1, 0
     for seed in range(100, 110):
-        found = paint(f"a {new_thing.NAME} on a {rng.choice(colours)} background {tag}", seed)
+        colour = rng.choice([name for name in colours if name not in new_thing.COLOURS])
+        found = paint(f"a {new_thing.NAME} on a {colour} background {tag}", seed)
         right += references.rank(found)[0].item() == row
     print(f"the new thing: {right} of 10 seeds", flush=True)
     before = after = 0
