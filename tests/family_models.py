@@ -20,10 +20,20 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
-from sfumato.families import tokens
+from sfumato.families import t5_tokens, tokens
 from sfumato.families.configs import groups_of
 from sfumato.weights.keymaps import ldm, ldm_names
 
@@ -41,6 +51,7 @@ class Model:
     vae: AutoencoderKL
     text_encoder: Any = None
     text_encoder_2: Any = None
+    text_encoder_3: Any = None
 
 
 def make_unet(
@@ -114,6 +125,7 @@ def make_sd3(
     context: int = 256,
     twice: tuple[int, ...] = (),
     normed: bool = False,
+    t5: bool = False,
 ) -> Model:
     """Stable Diffusion 3: a transformer, 16 latent channels; with second attention and norms, 3.5."""
     torch.manual_seed(seed)
@@ -130,7 +142,22 @@ def make_sd3(
     )  # fmt: skip
     first = make_text(64, 2, 64, act="quick_gelu")
     first.text_projection.weight.data = torch.eye(64)  # single files have none, and mean this
-    return Model("sd3", transformer.eval(), vae.eval(), first, make_text(128, 3, 128))
+    third = make_t5(context) if t5 else None
+    return Model("sd3", transformer.eval(), vae.eval(), first, make_text(128, 3, 128), third)
+
+
+def make_t5(width: int, layers: int = 2, heads: int = 3, inner: int = 96, vocabulary: int = 32128) -> T5EncoderModel:
+    """T5's encoder, version 1.1; its numbers are larger than a fresh one's, so that they count in a picture."""
+    config = T5Config(
+        vocab_size=vocabulary, d_model=width, d_kv=16, d_ff=inner, num_layers=layers, num_heads=heads,
+        feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False,
+    )  # fmt: skip
+    made = T5EncoderModel(config).eval()
+    with torch.no_grad():
+        for block in made.encoder.block:
+            block.layer[0].SelfAttention.q.weight.mul_(8)
+        made.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.mul_(8)
+    return made
 
 
 def mmdit(transformer: Any) -> dict[str, Tensor]:
@@ -179,6 +206,8 @@ def write_file(path: Path, model: Model, metadata: dict[str, str] | None = None)
         for name, text in (("clip_l", model.text_encoder), ("clip_g", model.text_encoder_2)):
             own = {n: t for n, t in text.state_dict().items() if name == "clip_g" or n != "text_projection.weight"}
             out |= {f"text_encoders.{name}.transformer.{n}": t for n, t in own.items()}
+        if model.text_encoder_3 is not None:
+            out |= {f"text_encoders.t5xxl.transformer.{n}": t for n, t in t5_tensors(model.text_encoder_3).items()}
     else:
         out = _named(model.unet, ldm_names.unet(model.unet.state_dict(), ldm.configured_shape(model.unet.config)))
     out |= _named(model.vae, ldm_names.vae(model.vae.state_dict(), len(model.vae.config.block_out_channels)))
@@ -197,6 +226,18 @@ def write_file(path: Path, model: Model, metadata: dict[str, str] | None = None)
         out |= open_clip(model.text_encoder_2, "conditioner.embedders.0.model.")
     save_file({name: tensor.contiguous() for name, tensor in out.items()}, path, metadata)
     return path
+
+
+def t5_tensors(t5: T5EncoderModel) -> dict[str, Tensor]:
+    """T5's tensors; its table of words, which it has under two names, once."""
+    return {name: t for name, t in t5.state_dict().items() if name != "encoder.embed_tokens.weight"}
+
+
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    """transformers' tokenizer of T5's vocabulary."""
+    inner = Tokenizer.from_str(t5_tokens.t5()._tokenizer.to_str())
+    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
 def _named(network: torch.nn.Module, names: dict[str, str]) -> dict[str, Tensor]:
@@ -249,8 +290,9 @@ def pipeline(model: Model, folder: Path, prediction: str = "epsilon", image: boo
         )
     elif model.family == "sd3":
         flow = FlowMatchEulerDiscreteScheduler(shift=3.0)
+        third = (None, None) if model.text_encoder_3 is None else (model.text_encoder_3, t5_tokenizer())
         made = StableDiffusion3Pipeline(
-            model.unet, flow, model.vae, model.text_encoder, ends, model.text_encoder_2, bangs, None, None
+            model.unet, flow, model.vae, model.text_encoder, ends, model.text_encoder_2, bangs, *third
         )
     elif image:
         made = StableDiffusionXLImg2ImgPipeline(

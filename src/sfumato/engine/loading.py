@@ -38,13 +38,20 @@ class LoadedModel:
     cache: EncodingCache
     adapters: Adapters
     residency: Residency
-    streamed: bool = False
+    streamed: tuple[str, ...] = ()
 
 
 def load(
-    path: Path, parts: registry.Parts, wish: Precision, facts: DeviceFacts, hashed: Future[str], *, streamed: bool
+    path: Path,
+    parts: registry.Parts,
+    wish: Precision,
+    facts: DeviceFacts,
+    hashed: Future[str],
+    *,
+    streamed: tuple[str, ...],
 ) -> LoadedModel:
-    """Load a checkpoint or folder with the other parts that were named; ``streamed`` leaves the weights in the file.
+    """Load a checkpoint or folder with the other parts that were named; ``streamed`` leaves those networks'
+    weights in the file.
 
     Raises:
         CheckpointError: it can't be loaded. OutOfMemoryError: there is too little memory.
@@ -52,7 +59,8 @@ def load(
     with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
         device = torch.device(facts.kind)
         # Of weights that stay in the file, one at a time is in memory while they are packed.
-        networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=streamed or wish.int8, parts=parts)
+        apart = ("unet", "t5") if wish.int8 else streamed
+        networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=apart, parts=parts)
         if wish.int8:
             _pack(networks, wish)
         optimize.prepare(networks.unet, networks.vae, facts)

@@ -46,7 +46,8 @@ class Residency:
     def done(self, stage: str) -> None:
         """A stage has ended: what only it needs may leave, and what the allocator keeps of its activations."""
         trim()
-        self._release({"encode": "text_encoder", "decode": "vae"}.get(stage, ""))
+        for part in {"encode": ("text_encoder", "t5"), "decode": ("vae",)}.get(stage, ()):
+            self._release(part)
 
     def _release(self, part: str) -> None:
         if self._plan and part in self._plan.released:
@@ -54,6 +55,8 @@ class Residency:
                 pages.release()
 
     def _parts(self, part: str) -> list[Any]:
-        if part == "text_encoder":
-            return [reader.network for reader in self._networks.readers]
+        if part in ("text_encoder", "t5"):
+            third = [reader.name == "text_encoder_3" for reader in self._networks.readers]
+            chosen = zip(self._networks.readers, third, strict=True)
+            return [reader.network for reader, is_t5 in chosen if is_t5 is (part == "t5")]
         return [getattr(self._networks, part)]

@@ -149,7 +149,7 @@ class Studio:
         model = self.load(first)
         job = resolve(plain, model.networks.spec)
         plan = self.plan(*job.size, len(job.seeds), request.refiner)
-        if model.streamed != bool(plan.streamed):
+        if model.streamed != plan.streamed:
             del model
             model = self.load(plan)
         self._used = plan
@@ -216,7 +216,7 @@ class Studio:
 
     def load(self, plan: Plan | None = None) -> LoadedModel:
         """The model, loaded at the first call, and again where a plan wants its weights elsewhere."""
-        streamed = bool(plan and plan.streamed)
+        streamed = plan.streamed if plan else ()
         if self._loaded is not None and plan is not None and self._loaded.streamed != streamed:
             self._loaded = None
         if self._loaded is None:

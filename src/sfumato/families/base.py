@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.families.embeddings import Embeddings
+from sfumato.families.t5_tokens import T5Tokenizer
 from sfumato.families.tokens import ClipTokenizer
 
 Segments = Sequence[tuple[str, float]]
@@ -91,7 +92,7 @@ class Reader(Protocol):
 
     name: str
     network: Any
-    tokenizer: ClipTokenizer
+    tokenizer: ClipTokenizer | T5Tokenizer
     embeddings: Embeddings
 
     def read(self, segments: Segments, clip_skip: int, device: torch.device) -> Encoding:
@@ -145,8 +146,9 @@ class Networks:
 
     @property
     def tokenizer(self) -> ClipTokenizer:
-        """The first text encoder's."""
-        return self.readers[0].tokenizer
+        """The first text encoder's, which is CLIP's."""
+        first: Any = self.readers[0].tokenizer
+        return first
 
     @property
     def text_encoder(self) -> Any:

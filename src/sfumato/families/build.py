@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 from sfumato.errors import CheckpointError
 from sfumato.families.base import Beside, Networks, Reader, Spec
 from sfumato.families.clip_text import CLIPTextModel, CLIPTextModelWithProjection, TextConfig
-from sfumato.families.joint import JointWords
+from sfumato.families.joint import JointWords, T5Reader
 from sfumato.families.sized import WordsAndSize
+from sfumato.families.t5_text import T5Config, T5Encoder
 from sfumato.quant import layers, streamed
 from sfumato.quant.unpack import unpack
 from sfumato.weights.blocks import AnyStored, Blocks, Stored
@@ -134,6 +135,14 @@ def fill_text(
     return fill(model, named, dtype, device, path)
 
 
+def fill_t5(
+    config: Mapping[str, Any], tensors: dict[str, AnyStored], dtype: torch.dtype, device: torch.device, path: Folder
+) -> nn.Module:
+    """T5's encoder. In the place of float16 it is in bfloat16: its numbers are larger than float16's."""
+    model = build(lambda: T5Encoder(T5Config.of(config)), path)
+    return fill(model, tensors, torch.bfloat16 if dtype is torch.float16 else dtype, device, path)
+
+
 def beside_of(in_channels: int, latent_channels: int) -> Beside:
     """What a UNet of so many channels takes beside the latent: :attr:`Spec.beside`."""
     kinds: Mapping[int, Beside] = {2 * latent_channels: "edit", 2 * latent_channels + 1: "inpaint"}
@@ -168,19 +177,30 @@ def check_fit(networks: Networks, path: Folder) -> Networks:
             "model"
         )
     for reader in networks.readers:
-        _check_reader(reader, spec, path)
+        if not isinstance(reader, T5Reader):
+            _check_reader(reader, spec, path)
     return networks
 
 
 def _check_joint(networks: Networks, path: Folder) -> None:
     config = networks.unet.config
-    words = sum(reader.network.config.hidden_size for reader in networks.readers)
-    pooled = sum(reader.network.config.projection_dim for reader in networks.readers)
+    clips = [reader.network.config for reader in networks.readers if not isinstance(reader, T5Reader)]
+    words = sum(clip.hidden_size for clip in clips)
+    pooled = sum(clip.projection_dim for clip in clips)
     if words > config.joint_attention_dim or pooled != config.pooled_projection_dim:
         raise CheckpointError(
             f"{path}: its text encoders give {words} numbers a word and {pooled} for a text, and its transformer takes "
             f"{config.joint_attention_dim} and {config.pooled_projection_dim}; they are not of one model"
         )
+    for reader in networks.readers:
+        t5 = reader.network.config
+        if isinstance(reader, T5Reader) and t5.hidden_size != config.joint_attention_dim:
+            raise CheckpointError(
+                f"{path}: its T5 gives {t5.hidden_size} numbers a word and its transformer takes "
+                f"{config.joint_attention_dim}; they are not of one model"
+            )
+        if isinstance(reader, T5Reader) and reader.tokenizer.size > t5.vocab_size:
+            raise CheckpointError(f"{path}: T5's tokenizer has {reader.tokenizer.size} tokens and T5 {t5.vocab_size}")
 
 
 def _check_reader(reader: Reader, spec: Spec, path: Folder) -> None:

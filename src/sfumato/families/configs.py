@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfumato.weights.keymaps import clip, ldm, mmdit
+from sfumato.weights.keymaps import clip, ldm, mmdit, t5
 
 #: Of all of CLIP's text encoders, and of UNets that do not have 8 heads everywhere.
 HEAD_WIDTH = 64
@@ -83,6 +83,20 @@ def text_config(shape: clip.TextShape, *, open_clip: bool = False) -> dict[str, 
         "bos_token_id": shape.vocabulary - 2,
         "eos_token_id": shape.vocabulary - 1,
         "pad_token_id": shape.vocabulary - 1,
+    }
+
+
+def t5_config(shape: t5.T5Shape) -> dict[str, Any]:
+    """The transformers configuration of T5's encoder, version 1.1."""
+    return {
+        "vocab_size": shape.vocabulary,
+        "d_model": shape.width,
+        "d_kv": shape.head,
+        "d_ff": shape.inner,
+        "num_layers": shape.layers,
+        "num_heads": shape.heads,
+        "relative_attention_num_buckets": shape.buckets,
+        "feed_forward_proj": "gated-gelu",
     }
 
 

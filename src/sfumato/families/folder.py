@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from sfumato.errors import CheckpointError, nearest
-from sfumato.families import joint, sized, tokens
-from sfumato.families.base import Networks, Spec
-from sfumato.families.build import beside_of, build, check_fit, fill, fill_text
+from sfumato.families import joint, sized, t5_tokens, tokens
+from sfumato.families.base import Networks, Reader, Spec
+from sfumato.families.build import beside_of, build, check_fit, fill, fill_t5, fill_text
 from sfumato.families.text import ClipReader
 from sfumato.runtime.libraries import (
     AutoencoderKL,
@@ -48,6 +48,8 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "sdxl-refiner": ("text_encoder_2",),
     "sd3": ("text_encoder", "text_encoder_2"),
 }
+#: Stable Diffusion 3's third text encoder, which a folder may lack.
+_T5 = "text_encoder_3"
 #: Our addition to the layout, optional: what suits the model.
 RECOMMENDED = "recommended.json"
 _UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -62,13 +64,13 @@ _OLD_NAME = re.compile(rf"(?<=attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.(
 
 
 def load(
-    path: Folder, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Folder, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: Sequence[str] = ()
 ) -> Networks:
     """Load the folder's networks, its tokenizers, and what its scheduler says of the training.
 
     Args:
         dtype: for text encoders and UNet. vae_dtype: for the autoencoder.
-        streamed: whether the large weights of the network that takes the noise away stay in the file.
+        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
@@ -81,8 +83,10 @@ def load(
     unet = build(lambda: unet_kind.from_config(configs["unet"]), parts["unet"])
     vae = build(lambda: vae_kind.from_config(configs["vae"]), parts["vae"])
     spec = _spec(family, path, unet.config, vae.config)
-    readers = tuple(_reader(family, path, name, dtype, device) for name in _TEXTS[family])
-    unet = fill(unet, _tensors(parts["unet"], streamed), dtype, device, parts["unet"])
+    readers: tuple[Reader, ...] = tuple(_reader(family, path, name, dtype, device) for name in _TEXTS[family])
+    if family == "sd3" and (path / _T5 / "config.json").is_file():
+        readers += (_t5(path, dtype, device, streamed="t5" in streamed),)
+    unet = fill(unet, _tensors(parts["unet"], "unet" in streamed), dtype, device, parts["unet"])
     vae = fill(vae, _tensors(parts["vae"]), vae_dtype, device, parts["vae"])
     networks = Networks(spec, readers, unet, vae, device)
     if configs["unet"].get("addition_embed_type") == "text_time":
@@ -109,7 +113,16 @@ def _reader(family: str, path: Folder, name: str, dtype: torch.dtype, device: to
     return ClipReader(tokenizer, network, skips=family == "sd1")
 
 
-def _sized(path: Folder, unet: Any, last: ClipReader) -> sized.WordsAndSize:
+def _t5(path: Folder, dtype: torch.dtype, device: torch.device, *, streamed: bool) -> joint.T5Reader:
+    folder = path / _T5
+    tensors = {
+        new: tensor for new, tensor in _tensors(folder, streamed).items() if new != "encoder.embed_tokens.weight"
+    }
+    network = fill_t5(read_json(folder / "config.json"), tensors, dtype, device, folder)
+    return joint.T5Reader(t5_tokens.from_folder(path / "tokenizer_3"), network)
+
+
+def _sized(path: Folder, unet: Any, last: Reader) -> sized.WordsAndSize:
     """By the widths, whether the UNet takes a score; of the index, what an empty negative prompt is."""
     numbers = unet.projection_class_embeddings_input_dim - last.network.config.projection_dim
     zero_empty = read_json(path / "model_index.json").get("force_zeros_for_empty_prompt", True)

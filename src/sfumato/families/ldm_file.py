@@ -16,12 +16,13 @@ import torch
 
 from sfumato.errors import CheckpointError
 from sfumato.families import configs
-from sfumato.families.build import PROJECTION, build, fill, fill_text
+from sfumato.families.build import PROJECTION, build, fill, fill_t5, fill_text
 from sfumato.runtime.libraries import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from sfumato.weights.blocks import Stored
+from sfumato.weights.detect import is_t5
 from sfumato.weights.header import Header
 from sfumato.weights.joined import Checkpoint, Joined
-from sfumato.weights.keymaps import clip, ldm, mmdit
+from sfumato.weights.keymaps import clip, ldm, mmdit, t5
 from sfumato.weights.keymaps.piece import Piece
 from sfumato.weights.remote import stream
 from sfumato.weights.source import open_any
@@ -61,19 +62,27 @@ class Text:
     open_clip: bool
 
 
+@dataclass(frozen=True)
+class T5Text:
+    """As :class:`Text`, of T5."""
+
+    shape: t5.T5Shape
+    places: Mapping[str, Piece]
+
+
 class LdmFile:
     """A file that is known to be of a family.
 
     Args:
         marks: the family's, see :func:`marks_missing`.
-        streamed: whether the large weights of the network that takes the noise away stay in the file.
+        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
 
     Raises:
         CheckpointError: it is not, or a tensor that tells the hyperparameters is missing or has a strange shape.
     """
 
     def __init__(
-        self, path: Checkpoint, family: str, marks: Sequence[str | tuple[str, ...]], *, streamed: bool = False
+        self, path: Checkpoint, family: str, marks: Sequence[str | tuple[str, ...]], *, streamed: Sequence[str] = ()
     ) -> None:
         self._source = open_any(path) if isinstance(path, Path) else path
         self.path, self.family, self._streamed = self._source.paths[0], family, streamed
@@ -130,6 +139,15 @@ class LdmFile:
                 shape = clip.shape(tensors, places)
         return Text(shape, places, open_clip)
 
+    def t5(self, prefix: str) -> T5Text | None:
+        """T5's encoder below the prefix, if the file has it."""
+        tensors = [name for name in self.header.tensors if name.startswith(prefix)]
+        if not is_t5(tensors):
+            return None
+        with self.reading():
+            places = t5.names(tensors, prefix)
+            return T5Text(t5.shape(self.header.tensors, places), places)
+
     def transformer(self) -> mmdit.Shape:
         """Stable Diffusion 3's transformer's hyperparameters."""
         with self.reading():
@@ -159,14 +177,18 @@ class LdmFile:
         """The UNet, filled."""
         unet = build(lambda: UNet2DConditionModel.from_config(config), self.path)
         return fill(
-            unet, self._tensors(ldm.unet_names(self.header.tensors, shape), self._streamed), dtype, device, self.path
+            unet,
+            self._tensors(ldm.unet_names(self.header.tensors, shape), "unet" in self._streamed),
+            dtype,
+            device,
+            self.path,
         )
 
     def make_transformer(self, shape: mmdit.Shape, dtype: torch.dtype, device: torch.device) -> Any:
         """Stable Diffusion 3's transformer, filled."""
         model = build(lambda: SD3Transformer2DModel.from_config(configs.transformer_config(shape)), self.path)
         places = mmdit.names(self.header.tensors, shape.layers)
-        return fill(model, self._pieces(places, self._streamed), dtype, device, self.path)
+        return fill(model, self._pieces(places, "unet" in self._streamed), dtype, device, self.path)
 
     def make_vae(self, shape: ldm.VaeShape, scale: float, dtype: torch.dtype, device: torch.device) -> Any:
         """The autoencoder, filled."""
@@ -188,6 +210,11 @@ class LdmFile:
         if projected and alone:
             tensors[PROJECTION] = torch.eye(shape.width)
         return fill_text(config, tensors, dtype, device, self.path, projected=projected)
+
+    def make_t5(self, text: T5Text, dtype: torch.dtype, device: torch.device) -> Any:
+        """T5's encoder, filled."""
+        tensors = self._pieces(text.places, "t5" in self._streamed)
+        return fill_t5(configs.t5_config(text.shape), tensors, dtype, device, self.path)
 
     def native_size(self, factor: int, cells: int) -> tuple[int, int]:
         """(width, height) in pixels: the metadata's, or ``cells`` latent cells along a side."""

@@ -33,7 +33,7 @@ class Load(Protocol):
         vae_dtype: torch.dtype,
         device: torch.device,
         *,
-        streamed: bool = False,
+        streamed: Sequence[str] = (),
     ) -> Networks:
         """The networks."""
         ...
@@ -140,14 +140,14 @@ class Parts:
 
 def load(
     path: Path, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *,
-    streamed: bool = False, parts: Parts | None = None,
+    streamed: Sequence[str] = (), parts: Parts | None = None,
 ) -> Networks:  # fmt: skip
     """Load a checkpoint file or diffusers folder, with other parts if any are given.
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
-        streamed: whether the large weights of the network that takes the noise away stay in the file, and are read from
-            it at every use; packed ones are in memory as they are.
+        streamed: networks (``unet``, ``t5``) whose large weights stay in the file and are read from it at every use;
+            packed ones are in memory as they are.
 
     Raises:
         CheckpointError: it is damaged or of no known family; the message names the nearest and what is missing.

@@ -5,6 +5,7 @@ The text encoder's last layer is not used, so it is not loaded. Empty places of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ _CELLS = {"epsilon": 64, "v_prediction": 96}
 
 
 def load(
-    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: Sequence[str] = ()
 ) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
@@ -44,7 +45,7 @@ def load(
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
-        streamed: whether the large weights of the network that takes the noise away stay in the file.
+        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.

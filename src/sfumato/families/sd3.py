@@ -1,24 +1,26 @@
 """Stable Diffusion 3 and 3.5: an LDM file that has its CLIP text encoders, or a diffusers folder.
 
-A file brings no T5 tokenizer, so T5 is left out where it has one: the reference draws without it too.
+T5, the third text encoder, is read with where it is there; without it the model draws too, as the reference does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from sfumato.families import folder, tokens
-from sfumato.families.base import Networks, Spec
+from sfumato.families import folder, t5_tokens, tokens
+from sfumato.families.base import Networks, Reader, Spec
 from sfumato.families.build import beside_of, check_fit
-from sfumato.families.joint import JointWords, reader
+from sfumato.families.joint import JointWords, T5Reader, reader
 from sfumato.families.ldm_file import LdmFile
 from sfumato.weights.joined import Checkpoint
 from sfumato.weights.keymaps import ldm
 
 FIRST = "text_encoders.clip_l.transformer."
 SECOND = "text_encoders.clip_g.transformer."
+THIRD = "text_encoders.t5xxl.transformer."
 _TABLE = "text_model.embeddings.token_embedding.weight"
 #: Present in every LDM file of the family, whatever its widths.
 MARKS = (
@@ -38,13 +40,13 @@ _CELLS = 128
 
 
 def load(
-    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: Sequence[str] = ()
 ) -> Networks:
     """Load a file in the LDM layout, or a diffusers folder.
 
     Args:
         dtype: for text encoders and transformer. vae_dtype: for the autoencoder.
-        streamed: whether the large weights of the network that takes the noise away stay in the file.
+        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
@@ -67,11 +69,13 @@ def load(
         shift_factor=OFFSET,
         native_size=file.native_size(factor, _CELLS),
     )
-    readers = []
+    readers: list[Reader] = []
     for name, text in texts.items():
         first = name == "text_encoder"
         network = file.make_text(text, dtype, device, projected=True, alone=first)
         readers.append(reader(name, network, tokens.clip() if first else tokens.clip("!")))
+    if (third := file.t5(THIRD)) is not None:
+        readers.append(T5Reader(t5_tokens.t5(), file.make_t5(third, dtype, device)))
     networks = Networks(
         spec,
         tuple(readers),

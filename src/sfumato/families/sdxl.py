@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -42,13 +43,13 @@ _CELLS = 128
 
 
 def load(
-    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: Sequence[str] = ()
 ) -> Networks:
     """Load the base: a file in the LDM layout, or a diffusers folder of either.
 
     Args:
         dtype: for text encoders and UNet. vae_dtype: for the autoencoder.
-        streamed: whether the large weights of the network that takes the noise away stay in the file.
+        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
@@ -61,7 +62,7 @@ def load(
 
 
 def load_refiner(
-    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: bool = False
+    path: Checkpoint, dtype: torch.dtype, vae_dtype: torch.dtype, device: torch.device, *, streamed: Sequence[str] = ()
 ) -> Networks:
     """Load the refiner, as :func:`load`."""
     if isinstance(path, Path) and path.is_dir():

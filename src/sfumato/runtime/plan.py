@@ -35,18 +35,25 @@ TILES: Mapping[str, int] = {"max_speed": 0, "balanced": 0, "low": 32, "minimal":
 OVERLAP = 0.25
 #: Of the memory that is free, what a plan may take.
 SHARE = 0.9
-NETWORKS = ("text_encoder", "unet", "vae")
+#: T5, of those models that have it, apart from the other text encoders: it is larger than all other networks.
+NETWORKS = ("text_encoder", "t5", "unet", "vae")
 RELEASED: Mapping[str, tuple[str, ...]] = {
     "max_speed": (),
     "balanced": ("text_encoder", "vae"),
-    "low": ("text_encoder", "vae"),
-    "minimal": ("text_encoder", "vae"),
+    "low": ("text_encoder", "t5", "vae"),
+    "minimal": ("text_encoder", "t5", "vae"),
 }
 #: Networks whose weights stay in the model's file, and are in memory layer by layer while they are used; packed ones
 #: are in memory as they are.
-STREAMED: Mapping[str, tuple[str, ...]] = {"low": ("unet",), "minimal": ("unet",)}
-#: What of a streamed network is in memory all the same: the share of its small tensors, and a window of the file.
-SMALL, WINDOW = 0.01, 130_000_000
+STREAMED: Mapping[str, tuple[str, ...]] = {
+    "balanced": ("t5",),
+    "low": ("unet", "t5"),
+    "minimal": ("unet", "t5"),
+}
+#: What of a streamed network is in memory all the same: the share of its small tensors (of T5 its table of words), and
+#: a window of the file.
+SMALL: Mapping[str, float] = {"unet": 0.01, "t5": 0.03}
+WINDOW = 130_000_000
 #: Bytes of a number of 8 bits, with its channel's scale and with the tensors that are too small to be packed.
 INT8 = 1.01
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -171,15 +178,16 @@ def step_down(rung: str) -> str | None:
 
 
 def _rung(name: str, sizes: Sizes, ask: Ask, formats: Formats) -> Plan:
-    released = RELEASED[name]
-    streamed = tuple(p for p in STREAMED.get(name, ()) if not sizes.packed.get(p) and not formats.int8)
+    released = tuple(p for p in RELEASED[name] if p != "t5" or sizes.bytes_of(p, 1))
+    stays = () if formats.int8 else STREAMED.get(name, ())
+    streamed = tuple(p for p in stays if sizes.numbers.get(p) and not sizes.packed.get(p))
     tile = _tile(TILES[name], sizes, ask)
     stages = _stages(name, sizes, ask, formats, streamed, tile)
     reasons = [f"{formats.dtype} for text encoder and UNet, {formats.vae_dtype} for the autoencoder"]
     reasons += ["weights of 8 bits, unpacked layer by layer"] * formats.int8
     reasons += [f"out of memory while not used: {', '.join(released)}"] * bool(released)
     reasons += [f"decoded in tiles of {tile * sizes.factor} pixels"] * bool(tile)
-    reasons += [f"read from the file at every step, layer by layer: {', '.join(streamed)}"] * bool(streamed)
+    reasons += [f"read from the file at every use, layer by layer: {', '.join(streamed)}"] * bool(streamed)
     return Plan(name, formats, released, streamed, tile, max(stages.values()), stages, tuple(reasons))
 
 
@@ -196,10 +204,10 @@ def _stages(
     width, vae_width = _BYTES[formats.dtype], _BYTES[formats.vae_dtype]
     widths = {part: INT8 if formats.int8 else vae_width if part == "vae" else width for part in NETWORKS}
     held = {part: sizes.bytes_of(part, widths[part]) for part in NETWORKS}
-    window = sum(min(held[part], WINDOW) for part in streamed)
-    held |= {part: int(held[part] * SMALL) for part in streamed}
+    windows = {part: min(held[part], WINDOW) for part in streamed}
+    held |= {part: int(held[part] * SMALL[part]) for part in streamed}
     read = sum(taken - sizes.packed.get(part, 0) for part, taken in held.items())
-    working = window + KERNELS[rung]
+    working = windows.get("unet", 0) + KERNELS[rung]
     kept = BASE + sum(taken for part, taken in held.items() if part not in released)
     cells = ask.width * ask.height / sizes.factor**2
     pixels = (tile * sizes.factor) ** 2 if tile else ask.width * ask.height
@@ -207,7 +215,7 @@ def _stages(
     pictures = 12 * ask.width * ask.height * (2 if tile else 1)
     return {
         "load": BASE + read + READING,
-        "encode": kept + back["text_encoder"],
+        "encode": kept + back["text_encoder"] + back["t5"] + windows.get("t5", 0),
         "sample": kept + working + int(2 * ask.batch * cells * UNET_NUMBERS * sizes.unet_width * width),
         "decode": kept + back["vae"] + working + int(pixels * VAE_NUMBERS * sizes.vae_width * vae_width) + pictures,
     }

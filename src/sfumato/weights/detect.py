@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ _CODERS = {"first_stage_model", "vae"}
 _TEXT_ENCODERS = {"cond_stage_model", "conditioner", "text_encoder", "text_encoders"}
 _LORA = (".lora_down.", ".lora_A.", ".lora.down.", ".lora.up.", ".lora_linear_layer.")
 _OTHER_ADAPTERS = {".hada_w1_a": "LoHa", ".lokr_w1": "LoKr", ".dora_scale": "DoRA"}
+#: Names that no other network has, transformers' and llama.cpp's, and where T5 lies in a whole model.
+_T5 = re.compile(r"(^|\.)(encoder\.block\.\d+\.layer\.\d+\.|enc\.blk\.\d+\.)")
+_T5_HOMES = ("text_encoders.t5xxl.", "text_encoder_3.")
 _EMBEDDINGS = ("string_to_param", "emb_params", "clip_l", "clip_g")
 
 
@@ -87,6 +91,16 @@ def part_of(name: str, kind: str = "checkpoint") -> str:
     """The network that a tensor is of: ``unet``, ``vae``, ``text_encoder``, ``ema`` or ``other``."""
     part = PARTS.get(name.partition(".")[0])
     return part or {"unet": "unet", "vae": "vae", "tiny vae": "vae", "text encoder": "text_encoder"}.get(kind, "other")
+
+
+def is_t5(names: Iterable[str]) -> bool:
+    """Whether a file with tensors of these names has T5's encoder."""
+    return any(_T5.search(name) for name in names)
+
+
+def of_t5(name: str) -> bool:
+    """Whether a whole model's tensor of this name is T5's."""
+    return name.startswith(_T5_HOMES)
 
 
 def _adapter(names: Mapping[str, TensorInfo], text: str) -> Kind | None:
@@ -159,6 +173,8 @@ def _prediction(header: Header, family: str) -> str:
 def _without_unet(heads: set[str], names: Mapping[str, TensorInfo]) -> Kind:
     if any("token_embedding.weight" in name for name in names):
         return Kind("text encoder")
+    if is_t5(names):
+        return Kind("text encoder", "sd3", "T5")
     inside = {name.removeprefix("first_stage_model.").removeprefix("vae.") for name in names}
     if any(name.startswith("decoder.conv_in.") for name in inside) or "post_quant_conv.weight" in inside:
         return Kind("vae")

@@ -1,7 +1,7 @@
 """A model whose networks lie in several files, as if it were one file in the LDM layout.
 
-UNets alone (as ComfyUI-GGUF and others write them), autoencoders alone and CLIP's text encoders alone, under LDM's,
-diffusers' or transformers' names.
+UNets alone (as ComfyUI-GGUF and others write them), autoencoders alone and CLIP's text encoders and T5 alone, under
+LDM's, diffusers', transformers' or (T5) llama.cpp's names.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.blocks import Stored
-from sfumato.weights.detect import LABELS, detect
+from sfumato.weights.detect import LABELS, detect, is_t5
 from sfumato.weights.header import Header, TensorInfo
-from sfumato.weights.keymaps import clip, ldm, ldm_names
+from sfumato.weights.keymaps import clip, ldm, ldm_names, t5
 from sfumato.weights.source import NamedTensors, open_any
 
 #: Where a family's text encoders lie, the narrowest first: with transformers' names, and with OpenCLIP's.
@@ -34,7 +34,8 @@ _TEXTS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("text_encoders.clip_g.transformer.", "text_encoders.clip_g.transformer."),
     ),
 }
-_ALL_TEXTS = ("cond_stage_model.", "conditioner.", "text_encoders.")
+_ALL_CLIPS = ("cond_stage_model.", "conditioner.", "text_encoders.clip_")
+_T5 = "text_encoders.t5xxl.transformer."
 #: What an autoencoder is made of; its file may have more, as what its training compared with.
 _CODER = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -87,25 +88,32 @@ def join(main: Path, vae: Path | None = None, texts: Sequence[Path] = (), *, par
     family = detect(source.header).family or "sd1"
     others = [path for path in (vae, *texts) if path is not None]
     joined = Joined((main, *others), source.header.metadata, partial=partial)
-    joined.take(source, _main_names(main, source, without_vae=vae is not None, without_texts=bool(texts)))
+    opened = {path: open_any(path) for path in texts}
+    thirds = [path for path in texts if is_t5(opened[path])]
+    clips = [path for path in texts if path not in thirds]
+    left_out = ((ldm.VAE,) if vae is not None else ()) + (_ALL_CLIPS if clips else ()) + ((_T5,) if thirds else ())
+    joined.take(source, _main_names(main, source, left_out))
     if vae is not None:
         coder = open_any(vae)
         joined.take(coder, vae_names(vae, coder))
     places = _TEXTS.get(family, ())
-    if texts and len(texts) != len(places):
+    if clips and len(clips) != len(places):
         raise CheckpointError(
-            f"{main}: {LABELS[family]} takes {len(places)} text encoders, and {len(texts)} are given; name "
+            f"{main}: {LABELS[family]} takes {len(places)} CLIP text encoders, and {len(clips)} are given; name "
             + ("one" if len(places) == 1 else f"{len(places)}, with a comma between")
         )
-    encoders = sorted((_text(path) for path in texts), key=lambda one: one[2])
+    if len(thirds) > (family == "sd3"):
+        raise CheckpointError(f"{thirds[-1]}: is T5, and {LABELS[family]} takes {'one' if family == 'sd3' else 'none'}")
+    for path in thirds:
+        joined.take(opened[path], {piece.name: _T5 + new for new, piece in t5.names(opened[path]).items()})
+    encoders = sorted((_text(path, opened[path]) for path in clips), key=lambda one: one[2])
     for (encoder, names, _), (plain, open_clip) in zip(encoders, places, strict=False):
         is_open = clip.is_open(encoder.header.tensors, _prefix(encoder))
         joined.take(encoder, {old: (open_clip if is_open else plain) + name for old, name in names.items()})
     return joined
 
 
-def _main_names(path: Path, source: Any, *, without_vae: bool, without_texts: bool) -> dict[str, str]:
-    left_out = ((ldm.VAE,) if without_vae else ()) + (_ALL_TEXTS if without_texts else ())
+def _main_names(path: Path, source: Any, left_out: tuple[str, ...]) -> dict[str, str]:
     names = [name for name in source if not name.startswith(left_out)]
     if any(name.startswith(UNET_NAMES[1:]) for name in names):
         return {name: ldm.UNET + name for name in names}
@@ -134,12 +142,11 @@ def vae_names(path: Path, source: Any) -> dict[str, str]:
     return {old: new[short] for old, short in plain.items()}
 
 
-def _text(path: Path) -> tuple[Any, dict[str, str], int]:
-    """A text encoder's source, its names without what is before all of them, and its width."""
-    source = open_any(path)
+def _text(path: Path, source: Any) -> tuple[Any, dict[str, str], int]:
+    """A CLIP text encoder's source, its names without what is before all of them, and its width."""
     table = next((name for name in source if name.endswith(_TABLE)), None)
     if table is None:
-        raise CheckpointError(f"{path}: is no CLIP text encoder: it has no {_TABLE}")
+        raise CheckpointError(f"{path}: is no text encoder: it has neither CLIP's {_TABLE} nor T5's blocks")
     start = _prefix(source)
     names = {name: name.removeprefix(start) for name in source if name.startswith(start)}
     return source, names, source.header.tensors[table].shape[-1]

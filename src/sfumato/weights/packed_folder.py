@@ -18,7 +18,7 @@ from sfumato.weights.folder_source import NotOneFileError
 from sfumato.weights.header import FOLDER_FILE, Header, TensorInfo
 from sfumato.weights.source import NamedTensors, TensorSource, open_any, open_part
 
-_NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2")
+_NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 INDEX = "model_index.json"
 #: What goes along of a folder beside the weights, and the longest such file: vocabularies have a megabyte or two.
 _TEXTS, _LONGEST = (".json", ".txt"), 4 * 2**20

@@ -13,7 +13,8 @@ from sfumato.weights.header import TensorInfo
 
 #: Smaller tensors are not worth the trouble.
 LEAST = 2**16
-_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
+          "F8_E5M2": torch.float8_e5m2}  # fmt: skip
 
 
 @dataclass(frozen=True)

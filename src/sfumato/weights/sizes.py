@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfumato.runtime.plan import Sizes
-from sfumato.weights.detect import part_of
+from sfumato.weights.detect import is_t5, of_t5, part_of
 from sfumato.weights.dtypes import is_packed
 from sfumato.weights.header import Header
 from sfumato.weights.keymaps import ldm
@@ -25,16 +25,23 @@ def sizes_of(path: Path, vae: Path | None = None, texts: Sequence[Path] = ()) ->
         CheckpointError: it can't be read.
     """
     header = folder_header(path) if path.is_dir() else any_header(path)
-    given = {"vae": [vae] if vae is not None else [], "text_encoder": list(texts)}
+    given: dict[str, list[Header]] = {"vae": [any_header(vae)] if vae is not None else [], "text_encoder": [], "t5": []}
+    for file in texts:
+        one = any_header(file)
+        given["t5" if is_t5(one.tensors) else "text_encoder"].append(one)
     if not any(given.values()):
         return header_sizes(header)
-    tensors = {_in_unet(name): info for name, info in header.tensors.items() if not given.get(part_of(name))}
-    for part, files in given.items():
-        for number, file in enumerate(files):
-            parts = any_header(file).tensors
-            start = f"{part}.{number}." if number else f"{part}."
-            tensors |= {start + name.removeprefix(ldm.VAE): info for name, info in parts.items()}
+    tensors = {_in_unet(name): info for name, info in header.tensors.items() if not given.get(_part_of(name))}
+    for part, headers in given.items():
+        for number, one in enumerate(headers):
+            start = "text_encoder_3." if part == "t5" else f"{part}.{number}." if number else f"{part}."
+            tensors |= {start + name.removeprefix(ldm.VAE): info for name, info in one.tensors.items()}
     return header_sizes(Header(tensors, header.metadata))
+
+
+def _part_of(name: str) -> str:
+    """The network that a tensor is of; T5 is one of its own, being larger than all others together."""
+    return "t5" if of_t5(name) else part_of(name)
 
 
 def _in_unet(name: str) -> str:
@@ -49,7 +56,7 @@ def header_sizes(header: Header) -> Sizes:
     numbers: Counter[str] = Counter()
     packed: Counter[str] = Counter()
     for name, info in header.tensors.items():
-        part = part_of(name)
+        part = _part_of(name)
         if whole and len(info.shape) > 1 and info.dtype != "F32":
             packed[part] += info.bytes
         else:

@@ -56,7 +56,7 @@ def test_a_picture_is_that_of_diffusers(tmp_path, make, said, negative):
     assert ours.std() > 20
 
 
-@pytest.mark.parametrize("kind", [{}, {"twice": (0,), "normed": True}])
+@pytest.mark.parametrize("kind", [{}, {"twice": (0,), "normed": True}, {"t5": True}])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_flow_models_picture_is_that_of_diffusers(tmp_path, kind):
     model = make_sd3(seed=3, **kind)

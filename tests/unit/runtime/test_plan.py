@@ -113,6 +113,28 @@ def test_low_rungs_stream_what_is_not_packed() -> None:
     assert plan(SD15, SQUARE, BF16, PLENTY, "low").peak < 2 * SD15.numbers["unet"]
 
 
+def test_t5_stays_in_its_file_but_for_the_fastest() -> None:
+    t5 = 4_762_310_656
+    with_t5 = Sizes({**SD15.numbers, "t5": t5})
+    packed = Sizes(SD15.numbers, {"t5": t5 // 2})
+
+    for rung in RUNGS:
+        made, plain = plan(with_t5, SQUARE, BF16, PLENTY, rung), plan(SD15, SQUARE, BF16, PLENTY, rung)
+        held = made.stages["sample"] - plain.stages["sample"]
+        assert ("t5" in made.streamed) == (rung != "max_speed")
+        assert ("t5" in made.released) == (rung in ("low", "minimal"))
+        assert held == (2 * t5 if rung == "max_speed" else int(2 * t5 * 0.03) if rung == "balanced" else 0)
+        assert made.stages["encode"] > plain.stages["encode"]
+        assert "t5" not in plain.released
+        assert "t5" not in plan(packed, SQUARE, BF16, PLENTY, rung).streamed
+    assert (
+        plan(packed, SQUARE, BF16, PLENTY, "low").stages["encode"]
+        > t5 // 2
+        > plan(packed, SQUARE, BF16, PLENTY, "low").stages["sample"]
+        - plan(SD15, SQUARE, BF16, PLENTY, "low").stages["sample"]
+    )
+
+
 def test_weights_of_8_bits_take_a_byte_a_number() -> None:
     numbers = sum(SD15.numbers.values())
     int8 = Formats("bfloat16", "bfloat16", int8=True)
