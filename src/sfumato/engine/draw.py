@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from sfumato.engine import beside, source
 from sfumato.engine.conditioning import Conditioning, EncodingCache, track
 from sfumato.engine.enlarge import SecondNoise, Upscale, enlarge
 from sfumato.engine.passes import SecondPass
+from sfumato.engine.previews import preview
 from sfumato.engine.refine import Refiner, switched
 from sfumato.engine.residency import Residency
 from sfumato.engine.resolve import Job
@@ -274,19 +274,6 @@ class Sampler:
         point = ResumePoint(leg=leg.number, step=step.index + 1, latent=step.x, state=step.state)
         look = functools.partial(preview, self.networks, step.x0)
         self.on_step(StepEvent(step=self.done, steps=self.total, seconds=seconds, resume=point, preview=look))
-
-
-#: The longer side of a preview, in pixels.
-PREVIEW_SIDE = 128
-
-
-def preview(networks: Networks, x0: Tensor) -> Image.Image:
-    """The first of clean latents (B, C, h, w), shrunken before it is decoded, so that it costs a part of a step."""
-    cells = max(1, PREVIEW_SIDE // networks.spec.latent_factor)
-    scale = min(1.0, cells / max(x0.shape[-2:]))
-    height, width = (max(1, round(side * scale)) for side in x0.shape[-2:])
-    small = x0[:1] if scale == 1 else F.interpolate(x0[:1], (height, width), mode="area")
-    return to_image(decode(networks, small)[0])
 
 
 def to_images(networks: Networks, latent: Tensor, tile: int = 0, wrap: bool = False) -> tuple[Image.Image, ...]:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from sfumato.engine import loading, passes, source, varied
+from sfumato.engine import loading, passes, previews, source, varied
 from sfumato.engine.draw import OnStep, Stopwatch, draw
 from sfumato.engine.loading import LoadedModel
 from sfumato.engine.refine import Refiner, check_fit
@@ -222,7 +222,9 @@ class Studio:
         if self._loaded is None:
             path = models_folder.find(self.model, self._folders)
             hashed = self._hashing.submit(model_hash, path)
-            self._loaded = loading.load(path, self._parts(), self._precision, self.facts, hashed, streamed=streamed)
+            model = loading.load(path, self._parts(), self._precision, self.facts, hashed, streamed=streamed)
+            previews.add_decoder(model.networks, self._folders, self._precision.vae_dtype)
+            self._loaded = model
         return self._loaded
 
     def _parts(self) -> registry.Parts:

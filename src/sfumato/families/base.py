@@ -134,7 +134,8 @@ class WordsAlone:
 class Networks:
     """A loaded model: text encoders with their tokenizers, UNet and autoencoder, with facts.
 
-    Networks are of their libraries' classes; ``unet`` is the one that takes the noise away, whatever it is.
+    Networks are of their libraries' classes; ``unet`` is the one that takes the noise away, whatever it is, and
+    ``preview_vae`` a tiny decoder for previews, if there is one.
     """
 
     spec: Spec
@@ -143,6 +144,7 @@ class Networks:
     vae: Any
     device: torch.device
     conditioner: Conditioner = field(default_factory=WordsAlone)
+    preview_vae: Any = None
 
     @property
     def tokenizer(self) -> ClipTokenizer:

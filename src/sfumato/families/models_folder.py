@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sfumato.errors import CheckpointError, nearest
@@ -11,7 +11,8 @@ from sfumato.errors import CheckpointError, nearest
 #: What programs call the folders of LoRAs and of embeddings, ours first; in any case.
 LORAS = ("loras", "lora", "lycoris")
 EMBEDDINGS = ("embeddings",)
-VAES = ("vae", "vae_approx")
+PREVIEWS = ("vae_approx",)
+VAES = ("vae", *PREVIEWS)
 TEXT_ENCODERS = ("text_encoders", "text_encoder", "clip")
 UPSCALERS = ("upscalers", "upscale_models", "esrgan", "realesrgan")
 #: Folders whose files are no models.
@@ -20,6 +21,10 @@ NO_MODELS = (*LORAS, *EMBEDDINGS, *VAES, *TEXT_ENCODERS, *UPSCALERS)
 ENDINGS = (".safetensors", ".ckpt", ".gguf")
 #: What files of single networks are called.
 PART_ENDINGS = (*ENDINGS, ".pt")
+#: By family, how the published tiny decoders' files are called; those of one depth are no hint which latents they read.
+PREVIEW_NAMES: Mapping[str, str] = {
+    "sd1": "taesd", "sd2": "taesd", "sdxl": "taesdxl", "sdxl-refiner": "taesdxl", "sd3": "taesd3",
+}  # fmt: skip
 BUILT_IN = Path(__file__).parent.parent / "builtin"
 
 
@@ -59,6 +64,13 @@ def list_vaes(folders: Sequence[Path]) -> dict[str, Path]:
 def list_upscalers(folders: Sequence[Path]) -> dict[str, Path]:
     """Names to the upscaling networks of the models folders."""
     return _list(folders, UPSCALERS, (".safetensors", ".pth", ".pt"))
+
+
+def find_preview(family: str, folders: Sequence[Path]) -> Path | None:
+    """The family's tiny decoder in a ``vae_approx`` folder: ``taesd_decoder.safetensors``, ``taesdxl.pth`` and such."""
+    name = PREVIEW_NAMES.get(family, "")
+    known = {found.casefold(): path for found, path in _list(folders, PREVIEWS, (*PART_ENDINGS, ".pth")).items()}
+    return known.get(f"{name}_decoder") or known.get(name)
 
 
 def find_parts(names: str, kind: str, folders: Sequence[Path]) -> tuple[Path, ...]:
