@@ -297,11 +297,11 @@ def info(file: flags.File, json: flags.Json = False) -> None:
     show_info(file, json)
 
 
-def inspect(files: flags.Files, hash: flags.Hash = False, json: flags.Json = False) -> None:
+def inspect(files: flags.Files, hash: flags.Hash = False, model: flags.With = None, json: flags.Json = False) -> None:
     """Say what model files are, from their headers alone."""
     from sfumato.cli.inspect import run
 
-    run(files, hash, json)
+    run(files, hash, json, model)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -132,6 +132,9 @@ Scale = Annotated[float, Option("--scale", metavar="S", help="How many times as 
 Upscaler = Annotated[
     str, Option("--upscaler", metavar="NAME", help="Lanczos, Bicubic, Nearest, or a file in models/upscalers.")
 ]
+With = Annotated[
+    str | None, Option("--with", metavar="MODEL", help="Say how LoRAs and embeddings fit this model: a name or path.")
+]
 Hash = Annotated[bool, Option("--hash", help="Also the hash of files whose hash is not known: reads all of them.")]
 QueueAction = Annotated[str, Argument(help="list, add, run, cancel, pause, resume, retry or forget.")]
 QueueJobs = Annotated[list[str] | None, Argument(metavar="JOB", help="A job's id, or its first eight letters.")]

@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from sfumato.errors import CheckpointError
 from sfumato.weights.detect import LABELS
 from sfumato.weights.digest import known_hash, model_hash
 from sfumato.weights.survey import Survey, surveys
 
 
-def run(paths: list[Path], with_hash: bool, as_json: bool) -> None:
-    """Prints a page for one file, a line for each of several, or JSON.
+def run(paths: list[Path], with_hash: bool, as_json: bool, model: str | None = None) -> None:
+    """Prints a page for one file, a line for each of several, or JSON. With a ``model``, adapters that do not fit it
+    are files that would not load.
 
     Raises:
-        CheckpointError: there is nothing at one of the paths.
+        CheckpointError: there is nothing at one of the paths, or no such model.
     """
     found = surveys(paths)
+    fitting = _fit(found, model) if model is not None else {}
+    found = [replace(one, problem=one.problem or fitting.get(one.path, ("", ""))[1]) for one in found]
     hashes = {one.path: _hash(one, with_hash) for one in found} if as_json or with_hash or len(found) == 1 else {}
     if as_json:
         for one in found:
-            typer.echo(json.dumps({**asdict(one), "hash": hashes[one.path], "loads": not one.problem}))
+            fits = {"fits": fitting[one.path][0]} if one.path in fitting else {}
+            typer.echo(json.dumps({**asdict(one), "hash": hashes[one.path], "loads": not one.problem, **fits}))
     elif len(found) == 1:
         typer.echo("\n".join(page(found[0], hashes[found[0].path])))
+        if said := fitting.get(found[0].path, ("", ""))[0]:
+            typer.echo(f"  {'fits':<11}{said}")
     else:
         for line in table(found):
             typer.echo(line)
+
+
+def _fit(found: list[Survey], model: str) -> dict[str, tuple[str, str]]:
+    """Of each adapter how it fits, or why it does not."""
+    from sfumato import config
+    from sfumato.families import fitting, models_folder
+
+    settings = config.load(None, os.environ, {}).settings
+    networks = fitting.skeleton(models_folder.find(model, [Path(settings.models_dir)]))
+    out = {}
+    for one in found:
+        if one.kind in ("lora", "embedding"):
+            try:
+                out[one.path] = fitting.fits(Path(one.path), networks), ""
+            except CheckpointError as error:
+                out[one.path] = "", str(error).removeprefix(f"{one.path}: ")
+    return out
 
 
 def _hash(one: Survey, with_hash: bool) -> str | None:

@@ -94,7 +94,8 @@ def fill(
         kind = dtype if tensor.is_floating_point() else None
         ready[name] = tensor.to(device, kind, memory_format=_order(tensor, dtype, device))
     model.load_state_dict(ready, assign=True)
-    if empty := [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]:
+    parts = chain(model.named_parameters(), model.named_buffers())
+    if empty := [name for name, tensor in parts if tensor.is_meta and device.type != "meta"]:
         raise CheckpointError(f"{path}: a {type(model).__name__} with {', '.join(empty[:3])} can't be filled")
     return model.eval().requires_grad_(False)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sfumato.errors import CheckpointError, OutputError, printable
 from sfumato.runtime.atomic import write_whole
+from sfumato.runtime.plan import INT8
 from sfumato.weights.detect import LABELS, LOADABLE, Kind, detect, needs, part_of
 from sfumato.weights.digest import cache_file, stamp
 from sfumato.weights.dtypes import bytes_of, is_float, is_packed
@@ -25,9 +26,9 @@ from sfumato.weights.pickle_header import read_pickle_header
 #: What model files are called.
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 #: Bytes of a weight in memory at each precision.
-WIDTHS: Mapping[str, int] = {"full": 4, "half": 2, "bf16": 2}
+WIDTHS: Mapping[str, float] = {"full": 4, "half": 2, "bf16": 2, "int8": INT8}
 #: Goes up when surveys of the same files would say something else.
-_VERSION = 1
+_VERSION = 2
 #: In a diffusers folder, what says how its networks were trained.
 _SCHEDULER = "scheduler/scheduler_config.json"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -139,7 +140,7 @@ def _describe(path: Path, size: int, header: Header) -> Survey:
 def memory_of(sums: Sequence[tuple[str, int]]) -> dict[str, int]:
     """Bytes in memory at each precision of so many numbers by type; of packed types also as they are stored."""
     out = {
-        name: sum(numbers * width if is_float(dtype) else bytes_of(dtype, numbers) for dtype, numbers in sums)
+        name: sum(int(numbers * width) if is_float(dtype) else bytes_of(dtype, numbers) for dtype, numbers in sums)
         for name, width in WIDTHS.items()
     }
     if any(is_packed(dtype) for dtype, _ in sums):
@@ -161,7 +162,7 @@ def _problem(kind: Kind, header: Header) -> str:
         return f"{'an' if kind.kind[0] in 'aeiou' else 'a'} {kind.kind} alone, which is no whole model"
     if kind.family not in LOADABLE:
         return f"{LABELS[kind.family]} can't be loaded yet; {', '.join(LABELS[name] for name in LOADABLE)} can"
-    return f"a model for {kind.variant}, which can't be drawn with yet" if kind.variant else ""
+    return ""
 
 
 def find(paths: Sequence[Path]) -> Iterator[Path]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from checkpoints import make_networks, write_ldm
+from family_models import Model, make_refiner, make_sd2, make_sd3, make_sdxl, write_file
+from loras import write_lora
+
 from sfumato.cli import main
+from sfumato.families import fitting
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def test_one_file_has_a_page(folder: Path, capsys: pytest.CaptureFixture[str]) -
 
     assert lines[0] == str(folder / "word.safetensors")
     assert lines[1].split() == ["kind", "embedding", "of", "Stable", "Diffusion", "1"]
-    assert "  in memory  full 9.2 kB, half 4.6 kB, bf16 4.6 kB" in lines
+    assert "  in memory  full 9.2 kB, half 4.6 kB, bf16 4.6 kB, int8 2.3 kB" in lines
     assert lines[-1].split() == ["loads", "yes"]
 
 
@@ -62,3 +71,33 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "no.ckpt")]) == 2
     assert capsys.readouterr().err == f"Error: {tmp_path / 'no.ckpt'}: there is no such file or folder\n"
+
+
+def test_with_a_model_it_says_how_adapters_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unet, coder, text = make_networks(depth=1)
+    model = write_ldm(tmp_path / "m.safetensors", unet, coder, text)
+    lora = write_lora(tmp_path / "lora.safetensors", unet, text)
+    other = write_lora(tmp_path / "other.safetensors", *make_networks(widths=(64, 96))[::2])
+    for name, width in (("word", 64), ("long", 768)):
+        save_file({"emb_params": torch.zeros(3, width)}, tmp_path / f"{name}.safetensors")
+    paths = [str(path) for path in (lora, other, tmp_path / "word.safetensors", tmp_path / "long.safetensors", model)]
+
+    assert main(["inspect", *paths, "--with", str(model), "--json"]) == 0
+    found = {Path(one["path"]).stem: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
+
+    assert re.fullmatch(r"(\d+) of \1 in text_encoder, (\d+) of \2 in unet fit", found["lora"]["fits"])
+    assert found["word"]["fits"] == "3 vectors in text_encoder fit"
+    assert "is not made for this model" in found["other"]["problem"]
+    assert "its vectors are 768 numbers long and this model's are 64" in found["long"]["problem"]
+    assert [found[name]["loads"] for name in ("lora", "word", "m", "other", "long")] == [True] * 3 + [False] * 2
+    assert main(["inspect", str(lora), "--with", str(model)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[0] == "fits"
+
+
+@pytest.mark.parametrize("make", [make_sd2, make_sdxl, make_refiner, make_sd3])
+def test_a_skeleton_of_any_family_has_its_layers(make: Callable[[], Model], tmp_path: Path) -> None:
+    model = make()
+    networks = fitting.skeleton(write_file(tmp_path / "m.safetensors", model))
+
+    assert networks.unet.state_dict().keys() == model.unet.state_dict().keys()
+    assert all(tensor.is_meta for tensor in networks.unet.parameters())

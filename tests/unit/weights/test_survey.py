@@ -56,6 +56,18 @@ def test_a_checkpoint(model: Path) -> None:
     assert sum(found.parts.values()) == sum(found.dtypes.values()) == numbers
     assert set(found.parts) == {"unet", "vae", "text_encoder"}
     assert found.memory["full"] == 2 * found.memory["bf16"] == 4 * numbers
+    assert numbers < found.memory["int8"] < 1.02 * numbers
+
+
+@pytest.mark.parametrize(("channels", "variant"), [(9, "inpainting"), (8, "pix2pix")])
+def test_models_that_take_a_picture_load(channels: int, variant: str, model: Path, tmp_path: Path) -> None:
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    tensors = load_file(model)
+    save_file(tensors | {first: torch.zeros(tensors[first].shape[0], channels, 3, 3)}, tmp_path / "m.safetensors")
+
+    found = survey.survey(tmp_path / "m.safetensors")
+
+    assert (found.kind, found.variant, found.problem) == ("checkpoint", variant, "")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
