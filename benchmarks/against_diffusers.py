@@ -114,7 +114,8 @@ def draw_theirs(name: str, folder: Path, size: int, steps: int, threads: int | N
     from sfumato.runtime.threads import set_threads
 
     set_threads(threads)
-    pipeline = DiffusionPipeline.from_pretrained(folder / "folder", torch_dtype=torch.float32)
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if name.startswith("sd3") else {}
+    pipeline = DiffusionPipeline.from_pretrained(folder / "folder", torch_dtype=torch.float32, **absent)
     pipeline.set_progress_bar_config(disable=True)
     flow = "transformer" in pipeline.components
     factor = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
@@ -126,7 +127,8 @@ def draw_theirs(name: str, folder: Path, size: int, steps: int, threads: int | N
     if KINDS[name].beside == "inpaint":
         more |= {"image": seen, "mask_image": mask, "strength": 1.0}
     elif KINDS[name].beside == "edit":
-        more = {"image": seen, "image_guidance_scale": IMAGE_SCALE}
+        size_given = more if "text_encoder_2" in pipeline.components else {}
+        more = {**size_given, "image": seen, "image_guidance_scale": IMAGE_SCALE}
     elif name == "sdxl-refiner":
         more = {"image": torch.zeros(1, 3, size, size), "strength": 1.0}
     elif flow:
