@@ -179,6 +179,7 @@ def test_a_fault_and_an_interruption_are_heard_and_kept(client: TestClient) -> N
     assert wrong["messages"][-1][1]["exception_message"] == "width is 65 pixels"
     assert _ended(client, waits)["outputs"] == {}
     assert list(client.get("/history?max_items=1").json()) == [waits]
+    assert list(client.get("/history?max_items=3").json()) == [failed, waits]
     client.post("/history", json={"delete": [failed]})
     assert list(client.get("/history").json()) == [waits]
     client.post("/history", json={"clear": True})

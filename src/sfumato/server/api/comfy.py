@@ -58,6 +58,7 @@ def routes(services: Services) -> tuple[APIRouter, APIRouter]:
     for prefix in ("/api", ""):
         router = APIRouter(prefix=prefix, tags=["comfyui"], include_in_schema=bool(prefix))
         _prompt_routes(router, services, prompts, inputs)
+        _history_routes(router, prompts)
         _queue_routes(router, prompts, page=not prefix)
         _file_routes(router, services, prompts, inputs)
         _fact_routes(router, services, inputs)
@@ -116,11 +117,14 @@ def _prompt_routes(router: APIRouter, services: Services, prompts: Prompts, inpu
         """End what is being drawn."""
         prompts.interrupt()
 
+
+def _history_routes(router: APIRouter, prompts: Prompts) -> None:
     @router.get("/history")
     def histories(max_items: Annotated[int | None, Query(ge=0, le=10_000)] = None) -> dict[str, Any]:
         """The prompts that have ended, the oldest first."""
         ended = [each for each in prompts.all() if each.outcome is not None]
-        return {each.id: history(each) for each in (ended if max_items is None else ended[len(ended) - max_items :])}
+        first = 0 if max_items is None else max(0, len(ended) - max_items)
+        return {each.id: history(each) for each in ended[first:]}
 
     @router.get("/history/{prompt}")
     def one(prompt: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> dict[str, Any]:
@@ -128,6 +132,11 @@ def _prompt_routes(router: APIRouter, services: Services, prompts: Prompts, inpu
         found = prompts.find(prompt)
         ended = found is not None and prompts.settle(found) and found.outcome is not None
         return {prompt: history(found)} if ended and found is not None else {}
+
+    @router.post("/history", openapi_extra=_CHANGE)
+    async def forget(request: Request) -> None:
+        """Take prompts out of the history."""
+        await asyncio.to_thread(prompts.forget, _names(await _read(request)))
 
 
 def refused(error: GraphError, graph: object) -> JSONResponse:
@@ -167,11 +176,6 @@ def _queue_routes(router: APIRouter, prompts: Prompts, *, page: bool) -> None:
     async def withdraw(request: Request) -> None:
         """Take prompts that wait out of the queue."""
         await asyncio.to_thread(prompts.withdraw, _names(await _read(request)))
-
-    @router.post("/history", openapi_extra=_CHANGE)
-    async def forget(request: Request) -> None:
-        """Take prompts out of the history."""
-        await asyncio.to_thread(prompts.forget, _names(await _read(request)))
 
 
 def _file_routes(router: APIRouter, services: Services, prompts: Prompts, inputs: Inputs) -> None:
