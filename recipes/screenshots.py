@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import new_thing
 from browsing import CHROMIUM, QUIET, generate, served
 
+#: Milliseconds for all that was asked for before to be drawn.
+PATIENCE = 900_000
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 #: What the gallery shows: prompts and seeds.
 DRAWN = (
@@ -56,7 +58,7 @@ def create(page: Page, address: str, _: Path) -> None:
     page.goto(address)
     page.get_by_label("Prompt", exact=True).fill(LAST)
     generate(page)
-    page.get_by_role("button", name="Edit", exact=True).first.wait_for(timeout=180_000)
+    page.get_by_role("button", name="Edit", exact=True).first.wait_for(timeout=PATIENCE)
 
 
 def edit(page: Page, address: str, _: Path) -> None:
