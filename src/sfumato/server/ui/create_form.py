@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from nicegui import binding
 
 from sfumato.gallery import infotext
 from sfumato.request import Hires, ImageInfo, Txt2ImgRequest
@@ -12,7 +14,7 @@ from sfumato.server.ui.form import Form, number
 A_LITTLE = 0.2
 
 
-@dataclass(kw_only=True)
+@binding.bindable_dataclass(kw_only=True)
 class CreateForm(Form):
     """The fields of the page that creates. Those of a second pass count if ``hires`` is on."""
 

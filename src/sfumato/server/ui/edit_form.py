@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from nicegui import binding
 from PIL import Image
 
 from sfumato.imaging.outpaint import extended
@@ -16,7 +17,7 @@ SIDES = ("left", "top", "right", "bottom")
 MULTIPLE = 64
 
 
-@dataclass(kw_only=True)
+@binding.bindable_dataclass(kw_only=True)
 class EditForm(Form):
     """The fields of the page that edits. ``None`` means "not given"."""
 

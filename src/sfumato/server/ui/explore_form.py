@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
+
+from nicegui import binding
 
 from sfumato.errors import RequestError
 from sfumato.grid import axes, values
@@ -27,7 +29,7 @@ HINTS: Mapping[Callable[[str], Sequence[Any]], str] = {
 SEEDS = 2**32
 
 
-@dataclass(kw_only=True)
+@binding.bindable_dataclass(kw_only=True)
 class ExploreForm(Form):
     """The fields of the page that explores. An axis whose field is "" is none; ``matrix`` goes by the prompt's bars."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
+
+from nicegui import binding
 
 from sfumato.errors import RequestError
 from sfumato.request import ImageInfo, Txt2ImgRequest
@@ -34,7 +36,7 @@ def whole(name: str, value: float | None) -> int:
     return int(number(name, value))
 
 
-@dataclass(kw_only=True)
+@binding.bindable_dataclass(kw_only=True)
 class Form:
     """The fields that all pages have which draw. ``None`` means "not given", as in the request."""
 

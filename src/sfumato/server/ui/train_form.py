@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
+
+from nicegui import binding
 
 from sfumato.server.trainings import Wanted
 
@@ -12,7 +14,7 @@ from sfumato.server.trainings import Wanted
 METHODS = {"lora": "method_lora", "textual_inversion": "method_word", "full": "method_full"}
 
 
-@dataclass(kw_only=True)
+@binding.bindable_dataclass(kw_only=True)
 class TrainForm:
     """The fields of the page. Words are the pictures' own (LoRA, full), or the new word (textual inversion)."""
 

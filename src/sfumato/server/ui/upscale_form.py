@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
+
+from nicegui import binding
 
 from sfumato.errors import RequestError
 from sfumato.request import MAX_SIDE, Hires, UpscaleRequest
@@ -15,7 +17,7 @@ from sfumato.server.ui.words import say
 MOST = 16
 
 
-@dataclass(kw_only=True)
+@binding.bindable_dataclass(kw_only=True)
 class UpscaleForm:
     """The fields of the page that makes larger: ``scale``, or sides in pixels, of which one keeps the shape."""
 
