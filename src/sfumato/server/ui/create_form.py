@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from nicegui import binding
+from dataclasses import dataclass, replace
 
 from sfumato.gallery import infotext
 from sfumato.request import Hires, ImageInfo, Txt2ImgRequest
-from sfumato.server.ui.form import Form, number
+from sfumato.server.ui.form import Form, bindable, number
 
 #: How far a picture is varied where nothing else is said.
 A_LITTLE = 0.2
 
 
-@binding.bindable_dataclass(kw_only=True)
+@bindable
+@dataclass(kw_only=True)
 class CreateForm(Form):
     """The fields of the page that creates. Those of a second pass count if ``hires`` is on."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from nicegui import binding
 from PIL import Image
 
 from sfumato.imaging.outpaint import extended
 from sfumato.request import InitImage, Mask, Txt2ImgRequest
-from sfumato.server.ui.form import Form, number, whole
+from sfumato.server.ui.form import Form, bindable, number, whole
 
 #: The fields that say how far a picture goes on, in the order of ``InitImage.extend``.
 SIDES = ("left", "top", "right", "bottom")
@@ -17,7 +16,8 @@ SIDES = ("left", "top", "right", "bottom")
 MULTIPLE = 64
 
 
-@binding.bindable_dataclass(kw_only=True)
+@bindable
+@dataclass(kw_only=True)
 class EditForm(Form):
     """The fields of the page that edits. ``None`` means "not given"."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nicegui import binding
 
@@ -22,6 +22,7 @@ SHAPES: Mapping[str, tuple[float, float]] = {
     "landscape": (1, 0.75),
 }
 STEP = 64
+T = TypeVar("T")
 
 
 def number(name: str, value: float | None) -> float:
@@ -36,7 +37,17 @@ def whole(name: str, value: float | None) -> int:
     return int(number(name, value))
 
 
-@binding.bindable_dataclass(kw_only=True)
+def bindable(form: type[T]) -> type[T]:
+    """A dataclass whose fields tell what is bound to them when they change, so that they need not be polled."""
+    for field in fields(form):  # pyright: ignore[reportArgumentType]
+        telling = binding.BindableProperty()
+        telling.__set_name__(form, field.name)
+        setattr(form, field.name, telling)
+    return form
+
+
+@bindable
+@dataclass(kw_only=True)
 class Form:
     """The fields that all pages have which draw. ``None`` means "not given", as in the request."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from nicegui import binding
-
 from sfumato.server.trainings import Wanted
+from sfumato.server.ui.form import bindable
 
 #: What can be trained, and the key of its name.
 METHODS = {"lora": "method_lora", "textual_inversion": "method_word", "full": "method_full"}
 
 
-@binding.bindable_dataclass(kw_only=True)
+@bindable
+@dataclass(kw_only=True)
 class TrainForm:
     """The fields of the page. Words are the pictures' own (LoRA, full), or the new word (textual inversion)."""
 

@@ -50,7 +50,7 @@ class UpscalePage(Workbench[UpscaleForm]):
         form, services = self.form, self.desk.services
         self._drop = Drop(self._pick, self.tell)
         self._seen = ui.html("", sanitize=False)
-        names = {name: f"{name} ({say('filter')})" for name in RESIZERS}
+        names: dict[str | None, str] = {name: f"{name} ({say('filter')})" for name in RESIZERS}
         names |= {name: f"{name} ({say('network')})" for name in services.upscalers()}
         names.setdefault(form.upscaler, form.upscaler)  # its file is gone, which is said when it is asked for
         fields.choice(form, "upscaler", names)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
-
-from nicegui import binding
 
 from sfumato.errors import RequestError
 from sfumato.request import MAX_SIDE, Hires, UpscaleRequest
-from sfumato.server.ui.form import number
+from sfumato.server.ui.form import bindable, number
 from sfumato.server.ui.words import say
 
 #: The most times as large, as in every other dialect.
 MOST = 16
 
 
-@binding.bindable_dataclass(kw_only=True)
+@bindable
+@dataclass(kw_only=True)
 class UpscaleForm:
     """The fields of the page that makes larger: ``scale``, or sides in pixels, of which one keeps the shape."""
 
