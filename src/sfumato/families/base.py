@@ -92,8 +92,12 @@ class Reader(Protocol):
 
     name: str
     network: Any
-    tokenizer: ClipTokenizer | T5Tokenizer
     embeddings: Embeddings
+
+    @property
+    def tokenizer(self) -> ClipTokenizer | T5Tokenizer:
+        """What cuts a text into its tokens."""
+        ...
 
     def read(self, segments: Segments, clip_skip: int, device: torch.device) -> Encoding:
         """Weighted text to its states and, of some, the text as a whole."""

@@ -36,9 +36,8 @@ class T5Tokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Raises KeyError for one that has no end or nothing to fill with."""
         self._tokenizer = tokenizer
-        known = {word: tokenizer.token_to_id(word) for word in ("</s>", "<pad>")}
-        if lacking := [word for word, number in known.items() if number is None]:
-            raise KeyError(lacking[0])
+        found = {word: tokenizer.token_to_id(word) for word in ("</s>", "<pad>")}
+        known = {word: number for word, number in found.items() if number is not None}
         self.eos, self.pad = known["</s>"], known["<pad>"]
         self.size = tokenizer.get_vocab_size()
 
@@ -87,10 +86,10 @@ def _of_pieces(content: bytes) -> Tokenizer:
     characters = b""
     for number, value in _fields(content):
         if number == _PIECES and isinstance(value, bytes):
-            fields = dict(_fields(value))
-            pieces.append((_text(fields[1]), struct.unpack("<f", fields.get(2) or bytes(4))[0]))
+            fields = _texts(value)
+            pieces.append((fields[1].decode(), struct.unpack("<f", fields.get(2) or bytes(4))[0]))
         elif number == _NORMALIZER and isinstance(value, bytes):
-            characters = dict(_fields(value)).get(_CHARACTERS, b"")
+            characters = _texts(value).get(_CHARACTERS, b"")
     pieces += [(f"<extra_id_{k}>", 0.0) for k in reversed(range(_EXTRA))]
     names = [name for name, _ in pieces]
     tokenizer = Tokenizer(models.Unigram(pieces, names.index("<unk>"), byte_fallback=False))
@@ -102,10 +101,9 @@ def _of_pieces(content: bytes) -> Tokenizer:
     return tokenizer
 
 
-def _text(value: bytes | int) -> str:
-    if isinstance(value, int):
-        raise TypeError("a piece is no text")
-    return value.decode()
+def _texts(message: bytes) -> dict[int, bytes]:
+    """Those fields of a message that are no numbers."""
+    return {number: value for number, value in _fields(message) if isinstance(value, bytes)}
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:

@@ -94,10 +94,9 @@ class QuantConv2d(QuantLayer):
 
     def stock(self, dtype: torch.dtype) -> nn.Conv2d:
         """See :class:`QuantLayer`."""
-        plain = nn.Conv2d(
-            self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation,
-            self.groups, self.bias is not None, device="meta",
-        )  # fmt: skip
+        steps: Any = (self.kernel_size, self.stride, self.padding, self.dilation)
+        bias = self.bias is not None
+        plain = nn.Conv2d(self.in_channels, self.out_channels, *steps, groups=self.groups, bias=bias, device="meta")
         return _filled(plain, self, dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def _import_later(name: str) -> None:
         loader.exec_module(module)
         return getattr(module, wanted)
 
-    module.__getattr__ = find
+    vars(module)["__getattr__"] = find
     sys.modules[name] = module
 
 

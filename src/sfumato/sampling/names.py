@@ -135,10 +135,10 @@ def resolve(sampler: str | None = None, scheduler: str | None = None, automatic:
 
 def _sampler(name: str) -> tuple[Sampler, Scheduler | None]:
     """A sampler, and the schedule that its name ends in, if any."""
-    known, plain = _spellings(SAMPLERS), _plain(name)
+    known, plain = _samplers(), _plain(name)
     if plain in known:
         return known[plain], None
-    endings = _spellings(SCHEDULERS)
+    endings = _schedulers()
     for ending in sorted(endings, key=len, reverse=True):
         rest = plain.removesuffix(ending)
         if rest != plain and rest in known:
@@ -148,7 +148,7 @@ def _sampler(name: str) -> tuple[Sampler, Scheduler | None]:
 
 def _scheduler(name: str) -> Scheduler:
     try:
-        return _spellings(SCHEDULERS)[_plain(name)]
+        return _schedulers()[_plain(name)]
     except KeyError:
         raise RequestError(_unknown("scheduler", name, SCHEDULERS)) from None
 
@@ -163,7 +163,16 @@ def _plain(name: str) -> str:
 
 
 @functools.cache
-def _spellings(entries: tuple[Entry, ...]) -> Mapping[str, Entry]:
+def _samplers() -> Mapping[str, Sampler]:
+    return _spellings(SAMPLERS)
+
+
+@functools.cache
+def _schedulers() -> Mapping[str, Scheduler]:
+    return _spellings(SCHEDULERS)
+
+
+def _spellings(entries: Sequence[Entry]) -> Mapping[str, Entry]:
     return {_plain(text): one for one in entries for text in (one.key, one.label, *one.aliases)}
 
 
