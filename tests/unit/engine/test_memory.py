@@ -122,6 +122,11 @@ def test_an_autoencoder_that_overflows_is_decoded_again(path: Path, caplog: pyte
     assert levels.std() > 1
 
 
+def _assert_same_picture(one: np.ndarray, other: np.ndarray) -> None:
+    """Up to rounding: a convolution adds in another order where its weights lie in another."""
+    assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
+
+
 def _layers(one: Studio) -> list[StreamedLayer]:
     return [layer for layer in one.load().networks.unet.modules() if isinstance(layer, StreamedLayer)]
 
@@ -133,7 +138,7 @@ def test_streamed_weights_draw_the_same_picture(path: Path, monkeypatch: pytest.
 
     assert len(_layers(streamed)) > 20
     assert not _layers(whole)
-    assert np.array_equal(*pixels)
+    _assert_same_picture(*pixels)
 
 
 def test_a_model_is_loaded_again_where_a_plan_wants_it_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,5 +149,5 @@ def test_a_model_is_loaded_again_where_a_plan_wants_it_elsewhere(path: Path, mon
 
     one._memory = "low"
 
-    assert np.array_equal(_pixels(one.generate(REQUEST)), before)
+    _assert_same_picture(_pixels(one.generate(REQUEST)), before)
     assert _layers(one)
