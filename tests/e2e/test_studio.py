@@ -70,6 +70,7 @@ def test_a_wrong_field_is_told_where_it_is(tmp_path: Path, page: Page) -> None:
         expect(page.get_by_text("No picture: width is 65 pixels")).to_be_visible(timeout=120_000)
 
 
+@pytest.mark.timeout(600)
 def test_the_page_shows_the_job_again_after_the_server_was_killed(tmp_path: Path, page: Page) -> None:
     with served(tmp_path) as (address, process):
         page.goto(address)
@@ -80,7 +81,7 @@ def test_the_page_shows_the_job_again_after_the_server_was_killed(tmp_path: Path
         process.kill()
     with served(tmp_path) as (address, _):
         page.goto(f"{address}/queue")
-        expect(page.get_by_text("Done", exact=True)).to_be_visible(timeout=180_000)
+        expect(page.get_by_text("Done", exact=True)).to_be_visible(timeout=400_000)
         assert len(list((tmp_path / "outputs").rglob("*.png"))) == 8
 
 
