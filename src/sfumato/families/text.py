@@ -147,10 +147,15 @@ def encode(networks: Networks, segments: Segments, clip_skip: int = 1) -> Tensor
 
 
 def emphasize(states: Tensor, weights: Tensor) -> Tensor:
-    """(k, 77, D) times (k, 77), each chunk's mean kept as it was: the web UI's "Original"."""
+    """(k, 77, D) times (k, 77), each chunk's mean kept as it was: the web UI's "Original".
+
+    A chunk whose mean is zero but for rounding (a last norm without a bias makes it so) has nothing to keep.
+    """
     if bool((weights == 1).all()):
         return states
     wide = states.float()
     weighted = wide * weights[..., None]
-    ratio = wide.mean((1, 2), keepdim=True) / weighted.mean((1, 2), keepdim=True)
+    old, new = (x.mean((1, 2), keepdim=True) for x in (wide, weighted))
+    rounding = torch.finfo(wide.dtype).eps * weighted.abs().mean((1, 2), keepdim=True)
+    ratio = torch.where(new.abs() > 100 * rounding, old / new, 1.0)
     return (weighted * ratio).to(states.dtype)

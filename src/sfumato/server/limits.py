@@ -75,16 +75,18 @@ class _Body:
     def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive, self._limits = receive, limits
         self._got, self._whole, self._answered = 0, False, False
-        self._began = time.monotonic()
+        self._waited = 0.0
         self.cut: _CutError | None = None
 
     async def receive(self) -> Message:
         if self._whole:
             return await self._receive()
+        began = time.monotonic()
         try:
             message = await asyncio.wait_for(self._receive(), self._left())
         except asyncio.TimeoutError:
             raise self._end(408, "The body did not come in time.") from None
+        self._waited += time.monotonic() - began
         self._got += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._got > self._limits.body_bytes:
@@ -92,9 +94,8 @@ class _Body:
         return message
 
     def _left(self) -> float:
-        """Seconds until it comes too slowly."""
-        allowed = self._limits.body_seconds + self._got / self._limits.body_rate
-        return max(0.0, self._began + allowed - time.monotonic())
+        """Seconds of waiting until it comes too slowly; what the server does between is not the client's fault."""
+        return max(0.0, self._limits.body_seconds + self._got / self._limits.body_rate - self._waited)
 
     def _end(self, status: int, message: str) -> _CutError:
         error = _CutError(status, message)

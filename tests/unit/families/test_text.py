@@ -123,6 +123,13 @@ def test_emphasis_keeps_each_chunks_mean():
     torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio), rtol=1e-4, atol=0)
 
 
+def test_a_mean_of_zero_is_no_mean_to_keep():
+    torch.manual_seed(0)
+    states, weights = torch.nn.functional.layer_norm(torch.randn(2, 77, 64), (64,)), torch.rand(2, 77) + 0.5
+
+    torch.testing.assert_close(emphasize(states, weights), states * weights[..., None])
+
+
 def test_weights_of_one_change_not_a_bit():
     states = torch.randn(2, 77, 8, dtype=torch.bfloat16)
 

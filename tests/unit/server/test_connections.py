@@ -124,7 +124,8 @@ def test_a_foreign_page_gets_no_socket_of_the_studio(port: int) -> None:
 def test_a_stream_that_nobody_reads_any_more_ends_its_job(port: int, services: Services) -> None:
     given = {"prompt": "wait", "stream": True, "partial_images": 3, "size": "64x64"}
     with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/images/generations", json=given, timeout=60) as answer:
-        assert "partial_image" in next(answer.iter_text())
+        texts = answer.iter_text()  # held: without it httpx hangs up
+        assert "partial_image" in next(texts)
         assert services.queue.counts()[State.RUNNING] == 1
 
     end = time.monotonic() + 60
