@@ -4,7 +4,7 @@
 (see likeness.py), and the background of the named colour. The ceiling is the same measure on the originals: moved,
 scaled, through the autoencoder, with noise. ``tags``: called by its tags alone, without its name. ``pairs``: two
 subjects in one prompt, both to be found, each as the nearest of one half. ``large``: at 512x512. ``seeds``: how much
-two seeds of a prompt differ.
+two seeds of a prompt differ. ``strange``: with words around the name that no caption had.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import latents
 import pictures
 from likeness import References, named_colour
 from sfumato import Studio, Txt2ImgRequest
+from unknown_words import Writer
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Trial:
     paint: Painter
     references: References
     rgba: Tensor
+    writer: Writer
     drawn: list[tuple[int, pictures.Subject, str]]
 
     def found(self, prompts: list[str], side: int = pictures.SIDE) -> tuple[list[list[int]], list[str]]:
@@ -65,7 +67,7 @@ class Trial:
 
     def first(self, count: int) -> Trial:
         """The same with fewer subjects."""
-        return Trial(self.paint, self.references, self.rgba, self.drawn[:count])
+        return Trial(self.paint, self.references, self.rgba, self.writer, self.drawn[:count])
 
     def right(self, ranks: list[list[int]], nearest: int) -> str:
         """How many subjects are among their ``nearest`` references."""
@@ -130,6 +132,13 @@ def seeds(trial: Trial) -> None:
     print(f"two seeds differ by {min(apart):.1f} to {max(apart):.1f} of 255, in the middle {middle:.1f}", flush=True)
 
 
+def strange(trial: Trial) -> None:
+    """Each subject's name among words that mean nothing to the model."""
+    rng = random.Random(2026)
+    ranks, _ = trial.found([trial.writer.spoil(name, rng) for name in by_name(trial)])
+    print(f"among strange words: top-1 {trial.right(ranks, 1)}  top-5 {trial.right(ranks, 5)}", flush=True)
+
+
 def degraded(subject: pictures.Subject, colour: str, rgba: Tensor, studio: Studio, rng: random.Random) -> Tensor:
     """The original, moved and scaled, through the autoencoder and with noise of 3 %: what the measure can reach."""
     picture = latents.draw(captions.Scene(subject, None, colour), rgba, pictures.SIDE, rng)
@@ -141,7 +150,7 @@ def degraded(subject: pictures.Subject, colour: str, rgba: Tensor, studio: Studi
 
 
 #: Of each measure, how many subjects are drawn if nothing else is said.
-MEASURES = {labels: 320, tags: 100, pairs: 100, large: 50, seeds: 30}
+MEASURES = {labels: 320, tags: 100, pairs: 100, large: 50, seeds: 30, strange: 100}
 
 
 def arguments() -> argparse.Namespace:
@@ -150,7 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--model", default="stable-universe")
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
-    parser.add_argument("--measures", default="labels", help="labels,tags,pairs,large,seeds or all")
+    parser.add_argument("--measures", default="labels", help="labels,tags,pairs,large,seeds,strange or all")
     parser.add_argument("--count", type=int, help="how many subjects a measure draws, at random")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg_scale", type=float, help="the model's own if not given")
@@ -170,12 +179,11 @@ def main() -> None:
     args = arguments()
     pictures.fetch(args.work)
     rgba, rng = pictures.load_rgba(args.work), random.Random(2026)
-    chosen = [
-        (k, s, rng.choice(list(pictures.BACKGROUNDS))) for k, s in enumerate(pictures.pool(args.work, args.subjects))
-    ]
+    pool = pictures.pool(args.work, args.subjects)
+    chosen = [(k, s, rng.choice(list(pictures.BACKGROUNDS))) for k, s in enumerate(pool)]
     rng.shuffle(chosen)
     paint = Painter(Studio(args.model), args.steps, args.cfg_scale)
-    trial = Trial(paint, References(rgba), rgba, chosen)
+    trial = Trial(paint, References(rgba), rgba, Writer(args.work, pool), chosen)
     print(f"references {len(rgba)}  claimed {len(chosen)}  steps {args.steps}  cfg_scale {args.cfg_scale or 'own'}")
     for measure, count in MEASURES.items():
         if args.measures == "all" or measure.__name__ in args.measures.split(","):
