@@ -38,10 +38,10 @@ class JobQueue(Ledger):
     (:class:`sfumato.jobs.crew.Crew`). No method waits for a picture: :meth:`submit` returns at once, and what comes of
     it is told by :meth:`subscribe` and :meth:`get`.
 
-    For the HTTP API: :meth:`submit`, :meth:`get`, :meth:`list`, :meth:`counts`, :meth:`move`, :meth:`cancel`,
-    :meth:`pause`, :meth:`resume`, :meth:`retry`, :meth:`forget`, :meth:`subscribe`. The methods take milliseconds, a
-    submit with pictures some tens; from a coroutine call them with ``asyncio.to_thread``. For the workers:
-    :meth:`claim`, :meth:`finish`, :meth:`fail`, :meth:`interrupt`, :meth:`keep`, :meth:`report`.
+    For the HTTP API: :meth:`submit`, :meth:`get`, :meth:`list`, :meth:`counts`, :meth:`waiting`, :meth:`move`,
+    :meth:`cancel`, :meth:`pause`, :meth:`resume`, :meth:`retry`, :meth:`forget`, :meth:`subscribe`. The methods take
+    milliseconds, a submit with pictures some tens; from a coroutine call them with ``asyncio.to_thread``. For the
+    workers: :meth:`claim`, :meth:`finish`, :meth:`fail`, :meth:`interrupt`, :meth:`keep`, :meth:`report`.
 
     >>> import pathlib, tempfile
     >>> from sfumato.request import Txt2ImgRequest
@@ -147,6 +147,12 @@ class JobQueue(Ledger):
         )
         found = {row["state"]: row["n"] for row in rows}
         return {state: found.get(state.value, 0) for state in State}
+
+    def waiting(self) -> Sequence[str]:
+        """The ids of the jobs that wait, paused ones too, in the order in which they begin."""
+        waits = (State.QUEUED.value, State.PAUSED.value)
+        rows = self._store.read("SELECT id FROM jobs WHERE state IN (?, ?) ORDER BY position", waits)
+        return tuple(row["id"] for row in rows)
 
     def move(self, job: str, *, before: str | None = None) -> Job:
         """Put a waiting job right before another waiting one, or with None at the end.

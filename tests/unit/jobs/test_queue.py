@@ -55,6 +55,18 @@ def test_a_key_makes_one_job_of_many_submits(queue: JobQueue) -> None:
         queue.submit(DOG, key="k")
 
 
+def test_those_that_wait_are_told_in_their_order(queue: JobQueue) -> None:
+    first, second, third, over = (queue.submit(CAT).id for _ in range(4))
+    queue.pause(second)
+    queue.cancel(over)
+    queue.move(third, before=first)
+
+    assert queue.waiting() == (third, first, second)
+    claimed = queue.claim()
+    assert claimed is not None
+    assert (claimed.id, queue.waiting()) == (third, (first, second))
+
+
 def test_a_client_has_its_limit_and_others_theirs(queue: JobQueue) -> None:
     for _ in range(2):
         job = queue.submit(CAT, client="a", limit=2)
