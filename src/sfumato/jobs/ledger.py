@@ -45,14 +45,14 @@ class Ledger:
         self._hub.close()
         self._store.close()
 
-    def get(self, job: str, *, whole: bool = True) -> Job:
+    def get(self, job: str, *, whole: bool = True, pixels: bool = True) -> Job:
         """A job as it is now. Without ``whole`` its request is only :class:`sfumato.jobs.types.Asked`: its pictures,
-        which may be large, are not read.
+        which may be large, are not read. Without ``pixels`` they have a mode and a size, but are not decoded.
 
         Raises:
             UnknownJobError: there is none of this id.
         """
-        return self._job(self._row(job), whole=whole)
+        return self._job(self._row(job), whole=whole, pixels=pixels)
 
     def state(self, job: str) -> State:
         """A job's state as it is now.
@@ -156,8 +156,8 @@ class Ledger:
             raise UnknownJobError(f"There is no job {job!r}.")
         return rows[0]
 
-    def _job(self, row: sqlite3.Row, *, whole: bool = True) -> Job:
-        return records.job(row, self._pictures if whole else None, self._live.get(row["id"]))
+    def _job(self, row: sqlite3.Row, *, whole: bool = True, pixels: bool = True) -> Job:
+        return records.job(row, self._pictures if whole else None, self._live.get(row["id"]), pixels=pixels)
 
     def _newer(self, number: int) -> list[Event]:
         rows = self._store.read("SELECT * FROM events WHERE number > ? ORDER BY number", (number,))

@@ -120,10 +120,12 @@ class JobQueue(Ledger):
         offset: int = 0,
         newest_first: bool = False,
         whole: bool = True,
+        pixels: bool = True,
     ) -> Sequence[Job]:
         """Jobs in these states in the order of the queue, or the newest first; at most ``limit``, after ``offset``.
 
-        Without ``whole`` their requests are only :class:`sfumato.jobs.types.Asked`, and no picture is read.
+        Without ``whole`` their requests are only :class:`sfumato.jobs.types.Asked`, and no picture is read; without
+        ``pixels`` the pictures have a mode and a size, but are not decoded.
         """
         marks = ", ".join("?" * len(states))
         whose, order = ("" if client is None else "AND client = ?"), ("DESC" if newest_first else "ASC")
@@ -131,7 +133,7 @@ class JobQueue(Ledger):
             f"SELECT * FROM jobs WHERE state IN ({marks}) {whose} ORDER BY position {order} LIMIT ? OFFSET ?",
             (*(state.value for state in states), *([] if client is None else [client]), limit, offset),
         )
-        return tuple(self._job(row, whole=whole) for row in rows)
+        return tuple(self._job(row, whole=whole, pixels=pixels) for row in rows)
 
     def glance(self, ids: Collection[str]) -> Mapping[str, Job]:
         """Those of these jobs that there are, as :meth:`list` has them without ``whole``: for who looks often."""

@@ -14,15 +14,15 @@ from sfumato.jobs.states import State
 from sfumato.jobs.types import Asked, Cause, Event, Job, Picture, Progress
 
 
-def job(row: sqlite3.Row, pictures: Path | None, live: Progress | None) -> Job:
+def job(row: sqlite3.Row, pictures: Path | None, live: Progress | None, *, pixels: bool = True) -> Job:
     """A row of ``jobs``; ``live`` is its progress if it runs in this process, else that of its last checkpoint.
 
-    Without a folder of ``pictures`` its request is only :class:`Asked`.
+    Without a folder of ``pictures`` its request is only :class:`Asked`; without ``pixels`` see :func:`wire.load`.
     """
     return Job(
         id=row["id"],
         state=State(row["state"]),
-        request=_asked(row["request"]) if pictures is None else _readable(row["request"], pictures),
+        request=_asked(row["request"]) if pictures is None else _readable(row["request"], pictures, pixels),
         model=row["model"],
         save=bool(row["save"]),
         metadata=row["metadata"],
@@ -41,9 +41,9 @@ def job(row: sqlite3.Row, pictures: Path | None, live: Progress | None) -> Job:
     )
 
 
-def _readable(text: str, pictures: Path) -> object | None:
+def _readable(text: str, pictures: Path, pixels: bool) -> object | None:
     try:
-        return wire.load(text, pictures)
+        return wire.load(text, pictures, pixels=pixels)
     except JobError:
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -35,14 +35,15 @@ def dump(value: object, pictures: Path | None) -> str:
     return json.dumps(_plain(value, pictures), sort_keys=True, ensure_ascii=False)
 
 
-def load(text: str, pictures: Path | None) -> Any:
-    """The value again.
+def load(text: str, pictures: Path | None, *, pixels: bool = True) -> Any:
+    """The value again. Without ``pixels`` its pictures have their mode and size alone: nothing of them is decoded, and
+    their files are closed.
 
     Raises:
         JobError: another version of the program stored it, or a picture of it is gone.
     """
     try:
-        return _value(json.loads(text), pictures)
+        return _value(json.loads(text), lambda name: _read(name, pictures, pixels=pixels))
     except (AttributeError, TypeError, ValueError, KeyError, OSError) as error:
         raise JobError(
             f"A stored request can't be read ({error}): another version stored it, or a file is gone."
@@ -79,21 +80,27 @@ def _plain(value: object, pictures: Path | None) -> Any:
     raise TypeError(f"a {type(value).__name__} can't be stored in a request")
 
 
-def _value(plain: Any, pictures: Path | None) -> Any:
+def _value(plain: Any, read: Callable[[str], Image.Image]) -> Any:
     if not isinstance(plain, dict):
         return plain
     if "$type" in plain:
         kind = getattr(values, plain["$type"])
-        return kind(**{name: _value(each, pictures) for name, each in plain.items() if name != "$type"})
+        return kind(**{name: _value(each, read) for name, each in plain.items() if name != "$type"})
     if "$tuple" in plain:
-        return tuple(_value(each, pictures) for each in plain["$tuple"])
+        return tuple(_value(each, read) for each in plain["$tuple"])
     if "$map" in plain:
-        return {_value(key, pictures): _value(each, pictures) for key, each in plain["$map"]}
+        return {_value(key, read): _value(each, read) for key, each in plain["$map"]}
     if "$path" in plain:
         return Path(plain["$path"])
+    return read(plain["$picture"])
+
+
+def _read(name: str, pictures: Path | None, *, pixels: bool) -> Image.Image:
     if pictures is None:
         raise ValueError("a picture where there may be none")
-    with Image.open(pictures / plain["$picture"]) as image:
+    with Image.open(pictures / name) as image:
+        if not pixels:
+            return image
         image.load()
         return image.copy()
 

@@ -45,6 +45,17 @@ def test_what_a_picture_was_made_with_comes_back() -> None:
     assert wire.load(wire.dump(info, None), None) == info
 
 
+def test_without_pixels_a_picture_is_measured_and_not_decoded(tmp_path: Path) -> None:
+    text = wire.dump({"picture": Image.effect_noise((64, 32), 99)}, tmp_path)
+    path = next(tmp_path.iterdir())
+    path.write_bytes(path.read_bytes()[:200])  # its header is whole, and most of its pixels are gone
+
+    picture = wire.load(text, tmp_path, pixels=False)["picture"]
+    assert (picture.mode, picture.size) == ("L", (64, 32))
+    with pytest.raises(JobError, match="can't be read"):
+        wire.load(text, tmp_path)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_a_picture_in_a_request_lies_beside_to_the_bit(mode: str, tmp_path: Path) -> None:
     image = _picture(mode)

@@ -35,6 +35,18 @@ def test_a_job_starts_from_a_picture_with_a_mask(client: TestClient, services: S
     assert _picture() not in made.text
 
 
+def test_jobs_are_looked_at_without_decoding_their_pictures(client: TestClient, services: Services) -> None:
+    wait = {"prompt": "wait", "seed": 7, "init": {"picture": _picture(), "mask": {"picture": _picture()}}}
+    made = client.post("/api/v1/jobs", json={"request": wait}).json()
+    for path in (services.queue.folder / "pictures").iterdir():
+        path.write_bytes(path.read_bytes()[:45])  # the header alone
+
+    listed = client.get("/api/v1/jobs").json()["jobs"]
+    assert [job["request"] for job in listed] == [made["request"]]
+    assert client.get(f"/api/v1/jobs/{made['id']}").json()["request"] == made["request"]
+    assert services.queue.get(made["id"]).request is None
+
+
 def test_a_picture_is_extended_and_planned_at_its_new_size(client: TestClient) -> None:
     answer = client.post("/api/v1/plan", json=_job({"extend": [8, 0, 8, 0]}))
 

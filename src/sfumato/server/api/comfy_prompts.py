@@ -82,9 +82,9 @@ class Prompts:
                 wanted.request, model=wanted.model, save=wanted.save, client=owner, limit=self._services.limits.jobs
             )
             if front:
-                first = queue.list((State.QUEUED, State.PAUSED), limit=1)
+                first = queue.waiting()
                 with contextlib.suppress(JobStateError, UnknownJobError):  # one of them is begun by now
-                    queue.move(job.id, before=first[0].id if first else None)
+                    queue.move(job.id, before=first[0] if first else None)
             number = next(self._numbers)
             made = Prompt(id=job.id, number=number, graph=graph, client=client, extra=extra, wanted=wanted)
             self._kept[job.id] = made

@@ -74,12 +74,14 @@ def describe(job: Job) -> dict[str, Any]:
         "ended": job.ended,
         "attempt": job.attempt,
         "progress": {"step": progress.step, "steps": progress.steps, "eta": progress.eta},
-        "pictures": [
-            {"url": f"/api/v1/jobs/{job.id}/pictures/{k}", "info": asdict(each.info)}
-            for k, each in enumerate(job.pictures)
-        ],
+        "pictures": _describe_pictures(job),
         "cause": None if job.cause is None else {"kind": job.cause.kind, "message": job.cause.message},
     }
+
+
+def _describe_pictures(job: Job) -> list[dict[str, Any]]:
+    address = f"/api/v1/jobs/{job.id}/pictures"
+    return [{"url": f"{address}/{k}", "info": asdict(each.info)} for k, each in enumerate(job.pictures)]
 
 
 def describe_request(request: Txt2ImgRequest | UpscaleRequest) -> dict[str, Any]:
@@ -153,14 +155,15 @@ def _look_routes(router: APIRouter, services: Services) -> None:
         newest_first: bool = False,
     ) -> dict[str, Any]:
         """Jobs in the order of the queue."""
-        found = queue.list(state or tuple(State), limit=limit, offset=offset, newest_first=newest_first)
+        states = state or tuple(State)
+        found = queue.list(states, limit=limit, offset=offset, newest_first=newest_first, pixels=False)
         counts = {each.value: count for each, count in queue.counts().items()}
         return {"jobs": [describe(job) for job in found], "counts": counts}
 
     @router.get("/jobs/{job}", tags=["jobs"])
     def get(job: str) -> dict[str, Any]:
         """One job."""
-        return describe(queue.get(job))
+        return describe(queue.get(job, pixels=False))
 
 
 def _result_routes(router: APIRouter, services: Services) -> None:
@@ -169,10 +172,10 @@ def _result_routes(router: APIRouter, services: Services) -> None:
     @router.get("/jobs/{job}/result", tags=["jobs"])
     def result(job: str) -> dict[str, Any]:
         """The pictures of a done job; 409 as long as there are none."""
-        found = queue.get(job)
+        found = queue.get(job, whole=False)
         if found.state is not State.DONE:
             raise JobStateError(f"job {job} is {found.state.value}; there is no result.")
-        return {"pictures": describe(found)["pictures"]}
+        return {"pictures": _describe_pictures(found)}
 
     @router.get("/jobs/{job}/pictures/{number}", tags=["jobs"], response_class=FileResponse)
     def picture(job: str, number: int) -> FileResponse:
