@@ -25,7 +25,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "models").mkdir()
     write_ldm(tmp_path / "models" / "tiny.safetensors", *make_networks(seed=5))
     Image.new("RGB", (32, 32), "red").save(tmp_path / "models" / "tiny.preview.png")
-    (tmp_path / "models" / f"{NAME}.safetensors").write_bytes(b"123")
+    for place in ("", "loras"):
+        (tmp_path / "models" / place).mkdir(exist_ok=True)
+        (tmp_path / "models" / place / f"{NAME}.safetensors").write_bytes(b"123")
     return tmp_path
 
 
@@ -50,6 +52,11 @@ def test_models_are_shown_loaded_and_made_smaller(folder: Path, page: Page) -> N
         expect(page.get_by_text(re.compile(r"[\d.]+ bits a weight"))).to_be_visible()
         expect(page.get_by_role("button", name="Inspect: tiny-q8_0")).to_be_visible()
         assert (folder / "models" / "tiny-q8_0.gguf").is_file()
+
+        loras = page.get_by_role("region", name="LoRAs")
+        expect(loras.locator(".part")).to_contain_text(NAME)
+        expect(loras.locator(".part .error")).to_contain_text("text and not a safetensors file")
+        expect(page.get_by_role("region", name="Embeddings")).to_contain_text(str(Path("models") / "embeddings"))
 
         damaged = rows.filter(has_text=NAME)
         expect(damaged.locator(".error")).to_contain_text("text and not a safetensors file")

@@ -1,4 +1,4 @@
-"""``/api/v1/models/NAME`` and ``/api/v1/privacy``: what a model's file says, and what the server touches."""
+"""``/api/v1/models/NAME``, ``parts`` and ``privacy``: what files say of themselves, and what the server touches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from sfumato.server.parts import PLACES, list_parts
 from sfumato.server.privacy import sockets
 from sfumato.server.services import Services
 from sfumato.server.strict import Route
@@ -24,6 +25,11 @@ def routes(services: Services) -> APIRouter:
         path = services.models()[services.find_model(name)]
         found = {**asdict(survey(path)), "hash": known_hash(path)}
         return {"name": name, **{key: value for key, value in found.items() if key != "path"}}
+
+    @router.get("/parts")
+    def parts() -> dict[str, Any]:
+        """LoRAs, embeddings, autoencoders and upscaling networks by their headers, and why one can't be used."""
+        return {place: [asdict(part) for part in list_parts(services, place)] for place in PLACES}
 
     @router.get("/privacy")
     def privacy() -> dict[str, Any]:

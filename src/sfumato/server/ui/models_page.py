@@ -1,4 +1,6 @@
-"""The models: what each is and looks like, in and out of memory, made smaller; and where to put more."""
+"""The models, and what goes on or into them: what each is and looks like, in and out of memory, made smaller; and where
+to put more.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ from nicegui import app, run, ui
 
 from sfumato.families import models_folder
 from sfumato.jobs.messages import Prepare
+from sfumato.server import parts
 from sfumato.server.portraits import beside, newest
 from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.frame import frame
+from sfumato.server.ui.parts_view import PartsView
 from sfumato.server.ui.smaller import SmallerView
 from sfumato.server.ui.tables import table
 from sfumato.server.ui.units import gigabytes
@@ -25,13 +29,7 @@ from sfumato.weights.digest import known_hash
 from sfumato.weights.survey import Survey, survey
 
 #: Where each kind of file goes below the models folder.
-PLACES = {
-    "loras": models_folder.LORAS[0],
-    "embeddings": models_folder.EMBEDDINGS[0],
-    "vaes": models_folder.VAES[0],
-    "text_encoders": models_folder.TEXT_ENCODERS[0],
-    "upscalers": models_folder.UPSCALERS[0],
-}
+PLACES = {**parts.PLACES, "text_encoders": models_folder.TEXT_ENCODERS[0]}
 #: Letters of a hash that are shown in the list, as other programs do.
 HASH_LETTERS = 10
 
@@ -48,6 +46,7 @@ class ModelsPage:
             quantizations = self._services.quantizations
             if quantizations is not None:
                 self._smaller = SmallerView(self._services, quantizations, self._build_list)
+            PartsView(self._services, desk.models_folder)
             ui.element("h2").add_slot("default", say("models_where"))
             where = [(say("models"), str(desk.models_folder))]
             where += [(say(key), str(desk.models_folder / name)) for key, name in PLACES.items()]

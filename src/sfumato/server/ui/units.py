@@ -6,9 +6,11 @@ from __future__ import annotations
 def gigabytes(count: float) -> str:
     """Bytes.
 
-    >>> gigabytes(2.13e9)
-    '2.1 GB'
+    >>> gigabytes(2.13e9), gigabytes(7e6), gigabytes(3300)
+    ('2.1 GB', '7 MB', '3 kB')
     """
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:,.0f} MB"
 
 
