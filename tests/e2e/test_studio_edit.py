@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -91,6 +92,24 @@ def test_a_picture_is_drawn_anew_and_shown_over_the_old_one(
     page.reload()
     expect(page.locator(".compare img.after")).to_be_visible()
     assert page.title() == "Edit · Sfumato"
+
+
+def test_what_a_picture_will_take_is_told_before_it_is_drawn(
+    studio: tuple[str, Path], page: Page, picture: Path
+) -> None:
+    _open(page, studio[0], picture)
+    line = page.get_by_role("status").filter(has_text="GB free")
+    fill(page, "a red apple", 3)
+    expect(line).to_have_text(re.compile(r"^0\.\d GB of [\d.]+ GB free"))
+    page.get_by_label("Pictures", exact=True).fill("64")
+    for side in ("Width", "Height"):
+        page.get_by_label(side, exact=True).fill("4096")
+        page.get_by_label(side, exact=True).blur()
+    expect(line).to_have_text(re.compile(r"^Will not fit: \d+\.\d GB of"))
+    expect(line).to_have_class(re.compile("error"))
+    page.get_by_role("button", name=re.compile("^Take .* at once$")).click()
+    expect(line).not_to_have_class(re.compile("error"))
+    assert int(page.get_by_label("Pictures", exact=True).input_value()) < 64
 
 
 def test_strokes_become_a_mask_of_the_pictures_own_size(studio: tuple[str, Path], page: Page, picture: Path) -> None:

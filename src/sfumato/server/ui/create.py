@@ -121,6 +121,6 @@ class CreatePage(Workbench[CreateForm]):
             self.form.seed = made.info.seed
 
     def _fit(self, nearest: Mapping[str, Any]) -> None:
-        """Take the nearest settings that there is memory for."""
-        self.form.width, self.form.height = self.form.first_size(nearest["width"], nearest["height"], STEP)
-        self.form.batch_size = nearest["batch_size"]
+        """Take the nearest settings that there is memory for; of two passes the first one's size follows."""
+        width, height = self.form.first_size(nearest["width"], nearest["height"], STEP)
+        self.form.take_nearest({**nearest, "width": width, "height": height})

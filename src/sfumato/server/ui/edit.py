@@ -17,6 +17,7 @@ from sfumato.server.ui.canvas import MOST_MARGIN, STYLE, Drop, MaskCanvas
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit_form import SIDES, EditForm
 from sfumato.server.ui.frame import frame
+from sfumato.server.ui.outlook_line import OutlookLine
 from sfumato.server.ui.pictures import arrived, to_upscale
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.tray import Befores, Tray, tray_url
@@ -75,6 +76,7 @@ class EditPage(Workbench[EditForm]):
         self._build_margins()
         fields.model(form, desk.services)
         fields.numbers(form)
+        OutlookLine(form, desk.services, form.take_nearest, form.sketch)
         self.build_button()
 
     def _build_mask_options(self) -> None:

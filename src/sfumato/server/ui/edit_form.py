@@ -62,6 +62,19 @@ class EditForm(Form):
         )
         return extended(replace(self.request(), init=init))
 
+    def sketch(self) -> Txt2ImgRequest:
+        """The request with a picture of one pixel: for what it takes, which its size and strength say.
+
+        Raises:
+            RequestError: a number is missing.
+
+        >>> EditForm(width=64, denoising_strength=0.5).sketch().init.denoising_strength
+        0.5
+        """
+        strength = number("denoising_strength", self.denoising_strength)
+        init = InitImage(picture=Image.new("L", (1, 1)), denoising_strength=strength)
+        return replace(self.request(), init=init)
+
     def begin(self, size: tuple[int, int], most: int) -> None:
         """Take another picture, of which nothing is to be extended yet."""
         for side in SIDES:

@@ -81,6 +81,11 @@ class Form:
             if field.name not in ("batch_size", "model") and (value := getattr(made, field.name, None)) is not None:
                 setattr(self, field.name, value)
 
+    def take_nearest(self, nearest: Mapping[str, Any]) -> None:
+        """Take the nearest settings that there is memory for; see :class:`sfumato.server.forecast.Forecast`."""
+        self.width, self.height = nearest["width"], nearest["height"]
+        self.batch_size = nearest["batch_size"]
+
     def swap(self) -> None:
         """Width for height."""
         self.width, self.height = self.height, self.width

@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import run, ui
 
 from sfumato.errors import SfumatoError
+from sfumato.request import Txt2ImgRequest
 from sfumato.server.forecast import Forecast, forecast
 from sfumato.server.services import Services
 from sfumato.server.ui.form import Form
@@ -19,10 +20,19 @@ AGAIN = 10
 
 
 class OutlookLine:
-    """Follows a form. ``fit`` gets the nearest settings that fit when a person asks for them."""
+    """Follows a form. ``fit`` gets the nearest settings that fit when a person asks for them; ``ask`` gives the request
+    that is told of, the form's own if it is left out.
+    """
 
-    def __init__(self, form: Form, services: Services, fit: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        form: Form,
+        services: Services,
+        fit: Callable[[Mapping[str, Any]], None],
+        ask: Callable[[], Txt2ImgRequest] | None = None,
+    ) -> None:
         self._form, self._services, self._fit = form, services, fit
+        self._ask = form.request if ask is None else ask
         self._seen: object = None
         self._looks, self._nearest = 0, {}
         self._line = ui.label().classes("faint").props('role="status"').mark("outlook")
@@ -37,7 +47,7 @@ class OutlookLine:
             return
         self._seen = seen
         try:
-            found = await run.io_bound(forecast, self._services, self._form.request(), self._form.model)
+            found = await run.io_bound(forecast, self._services, self._ask(), self._form.model)
         except SfumatoError:  # the button says what is wrong
             found = None
         if not self._line.is_deleted:  # the form may have been built anew meanwhile

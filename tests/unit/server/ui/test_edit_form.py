@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from sfumato.errors import RequestError
-from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask
+from sfumato.request import MASK_FILLS, RESIZE_MODES, InitImage, Mask, expected_size
 from sfumato.server.ui.compare import FITS
 from sfumato.server.ui.edit import FILL_WORDS, RESIZE_WORDS
 from sfumato.server.ui.edit_form import EditForm
@@ -51,6 +51,18 @@ def test_another_picture_begins_without_a_frame():
     assert (form.width, form.height) == (192, 192)
     form.begin((128, 64), 1024)
     assert (form.width, form.height, form.margins) == (128, 64, (0, 0, 0, 0))
+
+
+def test_what_it_takes_is_asked_without_the_picture():
+    form = EditForm(width=768, height=512, batch_size=2, steps=30, denoising_strength=0.4)
+    asked = form.sketch()
+    assert (expected_size(asked), asked.batch_size, asked.steps) == ((768, 512), 2, 30)
+    assert asked.init is not None
+    assert asked.init.denoising_strength == 0.4
+
+    form.take_nearest({"width": 512, "height": 384, "batch_size": 1, "memory": "tiled"})
+    assert expected_size(form.sketch()) == (512, 384)
+    assert form.sketch().batch_size == 1
 
 
 @pytest.mark.parametrize(("name", "words"), [("steps", "Steps"), ("denoising_strength", "Strength")])
