@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 import psutil
@@ -19,7 +20,7 @@ from sfumato.jobs.messages import Prepare
 from sfumato.runtime.device import quick
 from sfumato.server.api import comfy_socket
 from sfumato.server.api.comfy_graph import GraphError, translate
-from sfumato.server.api.comfy_inputs import Inputs
+from sfumato.server.api.comfy_inputs import Inputs, Reference, read_reference
 from sfumato.server.api.comfy_nodes import NODES, describe
 from sfumato.server.api.comfy_prompts import Prompts, history
 from sfumato.server.api.native import send_file
@@ -40,15 +41,13 @@ def _body(**fields: dict[str, Any]) -> dict[str, Any]:
 
 _NAMES = {"type": "array", "items": {"type": "string"}}
 _CHANGE = _body(clear={"type": "boolean"}, delete=_NAMES)
-_FORM = {
-    "requestBody": {
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
-            }
-        }
-    }
-}
+
+
+def _form(*names: str) -> dict[str, Any]:
+    """What the schema says of a form: its ``image`` is a file."""
+    fields = {name: {"type": "string", **({"format": "binary"} if name == "image" else {})} for name in names}
+    schema = {"type": "object", "properties": fields}
+    return {"requestBody": {"content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def routes(services: Services) -> tuple[APIRouter, APIRouter]:
@@ -61,6 +60,7 @@ def routes(services: Services) -> tuple[APIRouter, APIRouter]:
         _history_routes(router, prompts)
         _queue_routes(router, prompts, page=not prefix)
         _file_routes(router, services, prompts, inputs)
+        _upload_routes(router, prompts, inputs)
         _fact_routes(router, services, inputs)
 
         @router.websocket("/ws")
@@ -182,20 +182,10 @@ def _file_routes(router: APIRouter, services: Services, prompts: Prompts, inputs
     @router.get("/view", response_class=FileResponse)
     def view(filename: str, subfolder: str = "", type: str = "output") -> FileResponse:
         """A picture that a history names, or that was uploaded."""
-        path = inputs.file(filename) if type == "input" else prompts.file(type, subfolder, filename)
-        if path is None or not path.is_file():
+        path = _find((type, subfolder, filename), prompts, inputs)
+        if path is None:
             raise HTTPException(404, "There is no such picture.")
         return send_file(path)
-
-    @router.post("/upload/image", openapi_extra=_FORM)
-    async def upload(request: Request) -> dict[str, str]:
-        """Send a picture for LoadImage; take the name that is answered."""
-        async with request.form(max_files=1, max_fields=16) as form:
-            sent = form.get("image")
-            data = await sent.read() if isinstance(sent, UploadFile) else None
-        if data is None:
-            raise RequestError("image: a picture file is needed.")
-        return {"name": await asyncio.to_thread(inputs.put, data), "subfolder": "", "type": "input"}
 
     @router.post("/free", openapi_extra=_body(unload_models={"type": "boolean"}, free_memory={"type": "boolean"}))
     async def free(request: Request) -> None:
@@ -203,6 +193,44 @@ def _file_routes(router: APIRouter, services: Services, prompts: Prompts, inputs
         given = await _read(request)
         if given.get("unload_models") is True or given.get("free_memory") is True:
             services.prepare(Prepare(loaded=False))
+
+
+def _find(which: Reference, prompts: Prompts, inputs: Inputs) -> FilePath | None:
+    """Where a picture lies that was uploaded, or that a history names; nothing else has a place."""
+    kind, subfolder, name = which
+    path = inputs.file(name) if kind == "input" else prompts.file(kind, subfolder, name)
+    return path if path is not None and path.is_file() else None
+
+
+def _upload_routes(router: APIRouter, prompts: Prompts, inputs: Inputs) -> None:
+    @router.post("/upload/image", openapi_extra=_form("image"))
+    async def upload(request: Request) -> dict[str, str]:
+        """Send a picture for LoadImage; take the name that is answered."""
+        data, _ = await _sent(request)
+        return {"name": await asyncio.to_thread(inputs.put, data), "subfolder": "", "type": "input"}
+
+    @router.post("/upload/mask", openapi_extra=_form("image", "original_ref"))
+    async def upload_mask(request: Request) -> dict[str, str]:
+        """Send the transparency of a picture that is here, `original_ref`; take the name that is answered."""
+        data, reference = await _sent(request)
+        which = read_reference(reference)
+        original = await asyncio.to_thread(_find, which, prompts, inputs)
+        if original is None:
+            raise RequestError(
+                f"original_ref: there is no picture {which[2][:80]!r} of type {which[0][:20]!r}; take a name "
+                "that /upload/image or a history gave."
+            )
+        return {"name": await asyncio.to_thread(inputs.put_mask, data, original), "subfolder": "", "type": "input"}
+
+
+async def _sent(request: Request) -> tuple[bytes, object]:
+    """A form's picture file, and its ``original_ref``."""
+    async with request.form(max_files=1, max_fields=16) as form:
+        sent, reference = form.get("image"), form.get("original_ref")
+        data = await sent.read() if isinstance(sent, UploadFile) else None
+    if data is None:
+        raise RequestError("image: a picture file is needed.")
+    return data, reference
 
 
 def _fact_routes(router: APIRouter, services: Services, inputs: Inputs) -> None:

@@ -216,7 +216,7 @@ class _Reader:
         loader = _of(graph, latent, "pixels", "LoadImage")
         self._vae(latent, checkpoint)
         self.at = loader
-        picture = self.inputs.get(graph.text(loader, "image"))
+        picture = self.inputs.get(graph.text(loader, "image")).convert("RGB")  # its transparency is the node's mask
         self.at = None
         graph.visit(loader)
         graph.visit(latent)

@@ -17,12 +17,11 @@ from sfumato.jobs.states import State
 from sfumato.jobs.types import Cause, Job
 from sfumato.server import work
 from sfumato.server.api.comfy_graph import Wanted
+from sfumato.server.api.comfy_inputs import Reference
 from sfumato.server.services import Services
 
 #: So many that have ended are remembered, as long as the server runs.
 KEPT = 256
-#: A file by ComfyUI's three words for it: type, subfolder and name.
-Reference = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
