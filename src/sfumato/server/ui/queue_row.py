@@ -27,7 +27,7 @@ class Row:
     """``press`` is called with the word of the button that was pressed, and the job's id."""
 
     def __init__(self, job: Job, press: Callable[[str, str], None]) -> None:
-        self._press, self._shown, self._offered = press, "", ()
+        self._press, self._seen, self._offered = press, (), ()
         self.job, self.name = job.id, title(job)[:_NAMED]
         self._buttons: dict[str, ui.button] = {}
         with ui.element("div").classes("job queued").mark("job") as self.element:
@@ -39,6 +39,10 @@ class Row:
 
     def show(self, job: Job, *, first: bool, last: bool) -> None:
         """The job as it is now; ``first`` and ``last`` are of those that wait."""
+        seen = (job.state, job.attempt, job.progress, job.pictures, first, last)
+        if seen == self._seen:
+            return
+        self._seen = seen
         self._picture.set_content(_image(job))
         self._state.set_text(_describe(job))
         failed = job.state is State.FAILED
