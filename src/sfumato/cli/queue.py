@@ -73,7 +73,7 @@ def _open(flags: QueueFlags) -> Iterator[JobQueue]:
 
 def _list(flags: QueueFlags) -> None:
     with _open(flags) as queue:
-        jobs = queue.list(limit=1_000_000)
+        jobs = queue.list(limit=1_000_000, pixels=False)
     for job in jobs:
         typer.echo(json.dumps(describe(job)) if flags.picture.json else _line(job))
     if not jobs and not flags.picture.json:
@@ -99,7 +99,7 @@ def _add(flags: QueueFlags) -> None:
 
 def _move(flags: QueueFlags) -> None:
     with _open(flags) as queue:
-        ids = [job.id for job in queue.list(limit=1_000_000)]
+        ids = [job.id for job in queue.list(limit=1_000_000, pixels=False)]
         for job in [_named(name, ids) for name in flags.jobs]:
             getattr(queue, flags.action)(job)
 
@@ -121,10 +121,10 @@ def _run(flags: QueueFlags) -> None:
         while not ended.is_set() and not (flags.once and _nothing_left(jobs.queue)):
             for event in events.take(POLL):
                 if event.kind == "state" and event.state is not None and event.state.ended:
-                    _tell(jobs.queue.get(event.job), flags.picture.json)
+                    _tell(jobs.queue.get(event.job, pixels=False), flags.picture.json)
         for event in events.take(0):
             if event.state is not None and event.state.ended:
-                _tell(jobs.queue.get(event.job), flags.picture.json)
+                _tell(jobs.queue.get(event.job, pixels=False), flags.picture.json)
 
 
 def _nothing_left(queue: JobQueue) -> bool:

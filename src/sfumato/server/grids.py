@@ -77,7 +77,7 @@ def read_sheet(queue: JobQueue, layout: Layout, jobs: Sequence[str], metadata: s
     drawn: dict[int, Job] = {}
     for number, id in enumerate(jobs):
         with contextlib.suppress(UnknownJobError):
-            job = queue.get(id)
+            job = queue.get(id, pixels=False)
             if job.pictures and job.pictures[0].path.is_file():
                 drawn[number] = job
     if not drawn:
@@ -145,7 +145,7 @@ class Grids:
         found: list[Job | None] = []
         for id in kept.jobs:
             try:
-                found.append(self._services.queue.get(id))
+                found.append(self._services.queue.get(id, pixels=False))
             except UnknownJobError:
                 found.append(None)
         return found
