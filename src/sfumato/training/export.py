@@ -20,7 +20,7 @@ from sfumato.training.methods import Trainee, alpha_of, branches
 from sfumato.training.settings import MethodSettings, TrainSettings
 from sfumato.weights.keymaps import ldm, ldm_names
 from sfumato.weights.keymaps.piece import Piece
-from sfumato.weights.source import TensorSource, open_any
+from sfumato.weights.source import open_any, open_part
 
 #: The key under which diffusers looks for the adapters' configurations.
 _DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -126,11 +126,15 @@ def save_model(path: Path, base: Path, trainee: Trainee, facts: Mapping[str, Any
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(base, unfinished, ignore=lambda folder, names: _weights_of(Path(folder), names, base, changed))
     for part, network in changed.items():
-        files = [f for f in (base / part).iterdir() if f.suffix == ".safetensors"]
-        name = "diffusion_pytorch_model.safetensors" if part == "unet" else "model.safetensors"
-        dtype = _stored_type(files[0])
-        tensors = {n: t.detach().to("cpu", dtype).contiguous() for n, t in network.state_dict().items()}
-        write_whole(unfinished / part / name, save(tensors, _metadata(facts)))
+        stored = open_part(base / part)
+        names = {name.removeprefix("text_model."): name for name in stored}
+        dtype = next(t.dtype for t in map(stored.get, stored) if t.is_floating_point())
+        tensors = {
+            names.get(name.removeprefix("text_model."), name): value.detach().to("cpu", dtype).contiguous()
+            for name, value in network.state_dict().items()
+        }
+        file = "diffusion_pytorch_model.safetensors" if part == "unet" else "model.safetensors"
+        write_whole(unfinished / part / file, save(tensors, _metadata(facts)))
     if path.exists():
         shutil.rmtree(path)
     unfinished.rename(path)
@@ -142,11 +146,6 @@ def _weights_of(folder: Path, names: list[str], base: Path, changed: Mapping[str
     if folder.parent != base or folder.name not in changed:
         return []
     return [name for name in names if ".safetensors" in name or name.endswith(".bin")]
-
-
-def _stored_type(file: Path) -> torch.dtype:
-    source = TensorSource(file)
-    return next(t.dtype for t in (source.get(name) for name in source) if t.is_floating_point())
 
 
 def _ldm_file(base: Path, changed: Mapping[str, nn.Module], family: str, facts: Mapping[str, Any]) -> bytes:

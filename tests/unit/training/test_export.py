@@ -1,6 +1,7 @@
 """What a run leaves: read by our engine and by diffusers, with the same picture; whole models like their base."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -118,6 +119,18 @@ def test_a_whole_model_is_a_folder_like_its_base(trained, model_folder):
     assert any(not torch.equal(before[n], after[n]) for n in before)
     assert Studio(new, device="cpu", precision="full").generate(REQUEST).images
     assert (model_folder / "vae" / weights).read_bytes() == (new / "vae" / weights).read_bytes()
+
+
+def test_a_folders_text_encoder_keeps_its_tensors_names(trained, model_folder, tmp_path):
+    """Published folders have names with ``text_model.``, and programs with transformers before 5 know no others."""
+    base = shutil.copytree(model_folder, tmp_path / "published")
+    file = base / "text_encoder" / "model.safetensors"
+    file.write_bytes(save({f"text_model.{name}": tensor for name, tensor in load_file(file).items()}, {"format": "pt"}))
+    run, _ = trained(base=base, method={"method": "full", "train_text_encoder": True})
+    before, after = (load_file(home / "text_encoder" / "model.safetensors") for home in (base, run.places.output))
+
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize(("save_as", "key"), [(None, "emb_params"), ("diffusers", "zorb")])
