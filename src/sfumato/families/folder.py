@@ -23,6 +23,7 @@ from sfumato.runtime.libraries import (
 )
 from sfumato.sampling.noise_schedule import KINDS
 from sfumato.weights.blocks import Stored
+from sfumato.weights.keymaps import t5
 from sfumato.weights.packed_folder import Folder, open_tensors
 from sfumato.weights.remote import stream
 
@@ -115,9 +116,8 @@ def _reader(family: str, path: Folder, name: str, dtype: torch.dtype, device: to
 
 def _t5(path: Folder, dtype: torch.dtype, device: torch.device, *, streamed: bool) -> joint.T5Reader:
     folder = path / _T5
-    tensors = {
-        new: tensor for new, tensor in _tensors(folder, streamed).items() if new != "encoder.embed_tokens.weight"
-    }
+    stored = _tensors(folder, streamed)
+    tensors = {new: stored[piece.name] for new, piece in t5.names(stored).items()}
     network = fill_t5(read_json(folder / "config.json"), tensors, dtype, device, folder)
     return joint.T5Reader(t5_tokens.from_folder(path / "tokenizer_3"), network)
 
