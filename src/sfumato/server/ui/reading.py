@@ -40,7 +40,7 @@ def read_prompt(prompt: str, known: Known) -> Reading:
     text = pieces.take_names(_STANDS.sub("\N{REPLACEMENT CHARACTER}", prompt))
     text = pieces.take_brackets(text)
     html = "".join(_run(words, weight) for words, weight in parse_attention(text))
-    return Reading(_STANDS.sub(lambda match: pieces.html[ord(match[0]) - _FIRST], html), tuple(pieces.faults))
+    return Reading(pieces.put_back(html), tuple(pieces.faults))
 
 
 class _Pieces:
@@ -48,16 +48,16 @@ class _Pieces:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self.html: list[str] = []
+        self._html: list[str] = []
         self.faults: dict[str, None] = {}
 
     def take_names(self, text: str) -> str:
-        """The text with a letter of ours for each network and wildcard."""
-        text = networks.TAG.sub(lambda match: self._put(match[0], self._network(match[0])), text)
-        return dynamic.TOKEN.sub(
+        """The text with a letter of ours for each wildcard and network; as in drawing, choices are made first."""
+        text = dynamic.TOKEN.sub(
             lambda match: match[0] if match["name"] is None else self._put(match[0], self._wildcard(match["name"])),
             text,
         )
+        return networks.TAG.sub(lambda match: self._put(match[0], self._network(match[0])), text)
 
     def take_brackets(self, text: str) -> str:
         """The text with a letter of ours for each bracket without its other one; an open one still counts."""
@@ -68,15 +68,21 @@ class _Pieces:
             text = text[:at] + (bracket + letter if opens else letter) + text[at + 1 :]
         return text
 
+    def put_back(self, html: str) -> str:
+        """The text with what its letters of ours stand for."""
+        return _STANDS.sub(lambda match: self._html[ord(match[0]) - _FIRST], html)
+
     def _put(self, text: str, fault: str) -> str:
-        if len(self.html) > _LAST - _FIRST:
+        if len(self._html) > _LAST - _FIRST:
             return ""
-        self.html.append(f'<span class="{"wrong" if fault else "tag"}">{escape(text)}</span>')
+        self._html.append(f'<span class="{"wrong" if fault else "tag"}">{self.put_back(escape(text))}</span>')
         if fault:
             self.faults[fault] = None
-        return chr(_FIRST + len(self.html) - 1)
+        return chr(_FIRST + len(self._html) - 1)
 
     def _network(self, tag: str) -> str:
+        if "{" in tag or _STANDS.search(tag):
+            return ""  # which it is, is chosen when it is drawn
         try:
             name = networks.take_networks(tag)[1][0].name
         except RequestError as error:

@@ -20,6 +20,8 @@ KNOWN = Known(loras=["zorb"], wildcards=["colours"])
         ("__colour__", ["nearest: 'colours'"]),
         ("__far away__", ["models/wildcards"]),
         (r"\__colour\__ \( \]", []),
+        ("<lora:{zorb|other}:1> <lora:__colours__:1>", []),
+        ("<lora:a__b__c:1>", ["models/wildcards"]),
         ("((a) b", ["never closed"]),
         ("a:1.2) b] c)", ["closes nothing"]),
         ("(((", ["never closed"]),
@@ -42,6 +44,12 @@ def test_a_prompt_is_shown_as_text(prompt: str) -> None:
         ours = ours.replace(f'<span class="{kind}"', "").replace('title="1.2"', "").replace('title="1.1"', "")
 
     assert "<" not in ours
+
+
+def test_a_wildcard_is_shown_in_the_network_that_it_names() -> None:
+    assert read_prompt("<lora:__colours__:1>", KNOWN).html == (
+        '<span class="tag">&lt;lora:<span class="tag">__colours__</span>:1&gt;</span>'
+    )
 
 
 def test_letters_that_stand_for_others_are_not_taken_from_a_prompt() -> None:
