@@ -11,10 +11,10 @@ from typing import Any
 
 import typer
 
-from sfumato.errors import CheckpointError
+from sfumato.errors import CheckpointError, RequestError
 from sfumato.weights.detect import LABELS
 from sfumato.weights.digest import known_hash, model_hash
-from sfumato.weights.survey import Survey, surveys
+from sfumato.weights.survey import ADAPTERS, Survey, surveys
 
 
 def run(paths: list[Path], with_hash: bool, as_json: bool, model: str | None = None) -> None:
@@ -23,6 +23,7 @@ def run(paths: list[Path], with_hash: bool, as_json: bool, model: str | None = N
 
     Raises:
         CheckpointError: there is nothing at one of the paths, or no such model.
+        RequestError: there is a model, and no adapter to fit it.
     """
     found = surveys(paths)
     fitting = _fit(found, model) if model is not None else {}
@@ -46,11 +47,13 @@ def _fit(found: list[Survey], model: str) -> dict[str, tuple[str, str]]:
     from sfumato import config
     from sfumato.families import fitting, models_folder
 
+    if not any(one.kind in ADAPTERS or one.problem for one in found):
+        raise RequestError("--with says how LoRAs and embeddings fit a model, and none is given; leave it out.")
     settings = config.load(None, os.environ, {}).settings
     networks = fitting.skeleton(models_folder.find(model, [Path(settings.models_dir)]))
     out = {}
     for one in found:
-        if one.kind in ("lora", "embedding"):
+        if one.kind in ADAPTERS:
             try:
                 out[one.path] = fitting.fits(Path(one.path), networks), ""
             except CheckpointError as error:

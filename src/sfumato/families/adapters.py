@@ -63,8 +63,7 @@ class Adapters:
 
     def __init__(self, networks: Networks, *, partial: bool = False) -> None:
         self._partial = partial
-        name = "transformer" if networks.spec.name == "sd3" else "unet"
-        self._parts: dict[str, Any] = {name: networks.unet, **{one.name: one.network for one in networks.readers}}
+        self._parts = parts_of(networks)
         self._files: OrderedDict[Hashable, Lora] = OrderedDict()
         self._on: tuple[Hashable, ...] = ()
         self._attached: list[Attachment] = []
@@ -117,6 +116,12 @@ class Adapters:
                 if strength := wish.unet if network in DENOISERS else wish.text:
                     plan[network].setdefault(path, []).append(branch.times(strength))
         return plan
+
+
+def parts_of(networks: Networks) -> dict[str, Any]:
+    """The networks that adapters change, by their names in diffusers."""
+    denoiser = "transformer" if networks.spec.name == "sd3" else "unet"
+    return {denoiser: networks.unet, **{one.name: one.network for one in networks.readers}}
 
 
 class Places:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from sfumato.errors import CheckpointError
 from sfumato.families import registry
-from sfumato.families.adapters import Places, fit, matched
+from sfumato.families.adapters import Places, fit, matched, parts_of
 from sfumato.families.base import Networks
 from sfumato.families.embeddings import read_embedding
 from sfumato.families.text import ClipReader
@@ -32,16 +31,11 @@ def fits(adapter: Path, networks: Networks) -> str:
     """How a LoRA or an embedding fits a model, in words.
 
     Raises:
-        CheckpointError: it does not, or in part; the message says how much does. It is no adapter.
+        CheckpointError: it does not, or in part; the message says how much does.
     """
-    kind = detect(open_any(adapter).header).kind
-    if kind == "lora":
-        denoiser = "transformer" if networks.spec.name == "sd3" else "unet"
-        parts = {denoiser: networks.unet, **{reader.name: reader.network for reader in networks.readers}}
+    if detect(open_any(adapter).header).kind == "lora":
         lora = read_lora(adapter)
-        return matched(lora, fit(lora, {name: Places(name, network) for name, network in parts.items()}))
-    if kind == "embedding":
-        clips = [reader for reader in networks.readers if isinstance(reader, ClipReader)]
-        sizes = [(len(read_embedding(adapter, one.network.config.hidden_size, one.key)), one.name) for one in clips]
-        return ", ".join(f"{count} vectors in {name}" for count, name in sizes) + " fit"
-    raise CheckpointError(f"{adapter}: is neither a LoRA nor an embedding; --with says how one fits a model")
+        return matched(lora, fit(lora, {name: Places(name, part) for name, part in parts_of(networks).items()}))
+    clips = [reader for reader in networks.readers if isinstance(reader, ClipReader)]
+    sizes = [(len(read_embedding(adapter, one.network.config.hidden_size, one.key)), one.name) for one in clips]
+    return ", ".join(f"{count} vectors in {name}" for count, name in sizes) + " fit"

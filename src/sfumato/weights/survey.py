@@ -32,8 +32,8 @@ _VERSION = 2
 #: In a diffusers folder, what says how its networks were trained.
 _SCHEDULER = "scheduler/scheduler_config.json"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-#: What loads on its own, and what goes on or into a model.
-_USABLE = ("lora", "embedding")
+#: What goes on or into a model.
+ADAPTERS = ("lora", "embedding")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def memory_of(sums: Sequence[tuple[str, int]]) -> dict[str, int]:
 
 def _problem(kind: Kind, header: Header) -> str:
     """Why it would not load; what only a full look at every tensor tells is left to loading."""
-    if kind.kind in _USABLE:
+    if kind.kind in ADAPTERS:
         return ""
     if kind.kind == "unknown":
         return "of no kind that is known, such as " + ", ".join(

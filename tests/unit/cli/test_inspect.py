@@ -92,6 +92,8 @@ def test_with_a_model_it_says_how_adapters_fit(tmp_path: Path, capsys: pytest.Ca
     assert [found[name]["loads"] for name in ("lora", "word", "m", "other", "long")] == [True] * 3 + [False] * 2
     assert main(["inspect", str(lora), "--with", str(model)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[0] == "fits"
+    assert main(["inspect", str(model), "--with", str(model)]) == 2
+    assert "none is given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("make", [make_sd2, make_sdxl, make_refiner, make_sd3])
