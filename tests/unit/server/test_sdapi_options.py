@@ -27,6 +27,16 @@ def _drawn(client: TestClient, **change: object) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(answer.json()["images"][0])))
 
 
+@pytest.mark.parametrize("upscaler", ["Lanczos", "plain"])
+def test_larger_pictures_are_sent_as_the_options_say(client: TestClient, upscaler: str) -> None:
+    client.post("/sdapi/v1/options", json={"samples_format": "webp", "enable_pnginfo": False})
+    given = {"image": _sixty_four(), "upscaler_1": upscaler, "upscaling_resize": 2}
+    answer = client.post("/sdapi/v1/extra-single-image", json=given).json()["image"]
+
+    with Image.open(io.BytesIO(base64.b64decode(answer))) as image:
+        assert (image.format, image.size, image.getexif().get_ifd(0x8769)) == ("WEBP", (128, 128), {})
+
+
 def test_options_say_what_pictures_are_sent_as_and_what_they_say(client: TestClient) -> None:
     assert client.get("/sdapi/v1/options").json()["enable_pnginfo"] is True
     assert "parameters" in _drawn(client).info

@@ -21,7 +21,6 @@ from sfumato.request import MASK_FILLS, RESIZE_MODES, Hires, ImageInfo, InitImag
 from sfumato.sampling import names
 from sfumato.server import images
 from sfumato.server.api import sdapi_extra, sdapi_hires, sdapi_options
-from sfumato.server.api.openai_files import convert
 from sfumato.server.api.sdapi_schema import Drawing, Img2Img, Txt2Img
 from sfumato.server.checks import check_request
 from sfumato.server.failures import NotSupportedError
@@ -232,12 +231,8 @@ def answer(given: Drawing, drawn: Sequence[Drawn], format: str | None) -> dict[s
     echo = given.model_dump()
     if isinstance(given, Img2Img) and not given.include_init_images:
         echo |= {"init_images": None, "mask": None}
-    sent = [] if given.send_images is False else [images.to_base64(_as(format, each)) for each in drawn]
+    sent = [] if given.send_images is False else [sdapi_options.sent(each, format) for each in drawn]
     return {"images": sent, "parameters": echo, "info": json.dumps(_info(given, [each.info for each in drawn]))}
-
-
-def _as(format: str | None, drawn: Drawn) -> bytes:
-    return drawn.data if format is None else convert(drawn, sdapi_options.FORMATS[format], None)
 
 
 def _info(given: Drawing, infos: Sequence[ImageInfo]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from PIL import Image
 from sfumato.errors import RequestError
 from sfumato.gallery import files, infotext
 from sfumato.server import images
+from sfumato.server.api import sdapi_options
 from sfumato.server.api.sdapi_schema import Extra, ExtraBatch, ExtraSingle, Interrogate, PngInfo
 from sfumato.server.failures import NotSupportedError
 from sfumato.server.services import Services, client_of
@@ -70,8 +71,16 @@ async def _enlarged(
         return []
     measure = functools.partial(_measured, given)
     wanted = [await asyncio.to_thread(to_upscale, text, given.upscaler_1, measure, services) for text in texts]
-    drawn = await tasks.run(wanted, model=None, save=False, client=client_of(request), gone=request.is_disconnected)
-    return [images.to_base64(each.data) for each in drawn]
+    chosen = services.choice.now
+    drawn = await tasks.run(
+        wanted,
+        model=None,
+        save=False,
+        metadata=sdapi_options.metadata(chosen, services),
+        client=client_of(request),
+        gone=request.is_disconnected,
+    )
+    return [await asyncio.to_thread(sdapi_options.sent, each, chosen.format) for each in drawn]
 
 
 def _measured(given: Extra, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int] | None]:
@@ -88,9 +97,9 @@ def _filtered(given: Extra, text: str, services: Services) -> str:
     picture = images.from_base64(text, services.limits.picture_pixels)
     if given.upscaler_1 != "None":
         picture = _resized(given, picture, services)
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return images.to_base64(out.getvalue())
+    format = sdapi_options.FORMATS[services.choice.now.format or "png"]
+    picture = picture if format == "png" else picture.convert("RGB")
+    return images.to_base64(files.encode(picture, format, None))
 
 
 def _resized(given: Extra, picture: Image.Image, services: Services) -> Image.Image:

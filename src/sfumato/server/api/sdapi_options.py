@@ -8,7 +8,10 @@ from typing import Any
 
 from sfumato.errors import CheckpointError, RequestError
 from sfumato.gallery import files
+from sfumato.server import images
+from sfumato.server.api.openai_files import convert
 from sfumato.server.services import Chosen, Services
+from sfumato.server.work import Drawn
 
 #: The web UI's names of formats, to ours.
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
@@ -64,6 +67,11 @@ def metadata(chosen: Chosen, services: Services) -> str | None:
     if chosen.pnginfo is None:
         return None
     return "full" if chosen.pnginfo else "none" if services.defaults.metadata == "none" else "ai-flag"
+
+
+def sent(drawn: Drawn, format: str | None) -> str:
+    """A picture in base64, in an option's format; None is its file's."""
+    return images.to_base64(drawn.data if format is None else convert(drawn, FORMATS[format], None))
 
 
 def _vae(value: object, services: Services) -> str | None:
