@@ -46,9 +46,28 @@ def bindable(form: type[T]) -> type[T]:
     return form
 
 
+@dataclass(kw_only=True)
+class Kept:
+    """A form: plain values, which are kept between visits."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, to be kept between visits."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | None) -> Self:
+        """The form of an earlier visit; fields that it does not know are left at their defaults.
+
+        >>> Form.of({"prompt": "a cat", "gone": 1}).prompt
+        'a cat'
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in (state or {}).items() if name in known})
+
+
 @bindable
 @dataclass(kw_only=True)
-class Form:
+class Form(Kept):
     """The fields that all pages have which draw. ``None`` means "not given", as in the request."""
 
     prompt: str = ""
@@ -98,17 +117,3 @@ class Form:
         """
         wide, high = SHAPES[shape]
         self.width, self.height = (max(STEP, round(side * part / STEP) * STEP) for part in (wide, high))
-
-    def state(self) -> dict[str, Any]:
-        """Plain data, to be kept between visits."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any] | None) -> Self:
-        """The form of an earlier visit; fields that it does not know are left at their defaults.
-
-        >>> Form.of({"prompt": "a cat", "gone": 1}).prompt
-        'a cat'
-        """
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in (state or {}).items() if name in known})

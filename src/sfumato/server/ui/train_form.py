@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from sfumato.server.trainings import Wanted
-from sfumato.server.ui.form import bindable
+from sfumato.server.ui.form import Kept, bindable
 
 #: What can be trained, and the key of its name.
 METHODS = {"lora": "method_lora", "textual_inversion": "method_word", "full": "method_full"}
@@ -15,7 +13,7 @@ METHODS = {"lora": "method_lora", "textual_inversion": "method_word", "full": "m
 
 @bindable
 @dataclass(kw_only=True)
-class TrainForm:
+class TrainForm(Kept):
     """The fields of the page. Words are the pictures' own (LoRA, full), or the new word (textual inversion)."""
 
     name: str = ""
@@ -54,13 +52,3 @@ class TrainForm:
             token=words if inversion else None,
             instance_prompt=None if inversion else words,
         )
-
-    def state(self) -> dict[str, Any]:
-        """Plain data, to be kept between visits."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any] | None) -> TrainForm:
-        """The form of an earlier visit; fields that it does not know are left at their defaults."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in (state or {}).items() if name in known})

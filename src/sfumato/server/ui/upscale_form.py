@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from sfumato.errors import RequestError
 from sfumato.request import MAX_SIDE, Hires, UpscaleRequest
-from sfumato.server.ui.form import bindable, number
+from sfumato.server.ui.form import Kept, bindable, number
 from sfumato.server.ui.words import say
 
 #: The most times as large, as in every other dialect.
@@ -17,7 +15,7 @@ MOST = 16
 
 @bindable
 @dataclass(kw_only=True)
-class UpscaleForm:
+class UpscaleForm(Kept):
     """The fields of the page that makes larger: ``scale``, or sides in pixels, of which one keeps the shape."""
 
     upscaler: str = UpscaleRequest.upscaler
@@ -43,13 +41,3 @@ class UpscaleForm:
         if max(wide, high) > MAX_SIDE:
             raise RequestError(f"It would be {wide}x{high} pixels; at most {MAX_SIDE} a side are made.")
         return (wide, high), None
-
-    def state(self) -> dict[str, Any]:
-        """Plain data, to be kept between visits."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any] | None) -> UpscaleForm:
-        """The form of an earlier visit; fields that it does not know are left at their defaults."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in (state or {}).items() if name in known})

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from nicegui import app, ui
 
 from sfumato.errors import SfumatoError
 from sfumato.jobs.types import Job
 from sfumato.server.ui.desk import Desk
+from sfumato.server.ui.form import Kept
 from sfumato.server.ui.keys import Keys
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.words import say
-
-
-class Kept(Protocol):
-    """A form: plain values."""
-
-    def state(self) -> dict[str, Any]:
-        """Plain data, to be kept between visits."""
-        ...
-
 
 F = TypeVar("F", bound=Kept)
 
