@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -223,27 +224,34 @@ def _first_captions(dataset: Dataset) -> Iterator[str]:
 
 
 def with_recommended(settings: TrainSettings, base: Path) -> TrainSettings:
-    """The same with what the user did not say: of a LoRA as the base model recommends it."""
-    what = settings.what
+    """The same with what the user did not say: of a LoRA as the base model recommends it.
+
+    For textual inversion there are no pictures to remember: nothing but the new word changes.
+    """
+    what, data = settings.what, settings.data
+    if what.method == "textual_inversion" and data.class_pictures is None:
+        data = replace(data, class_pictures=0)
     known = registry.recommended(base).get("lora", {}) if what.method == "lora" else {}
     targets = what.targets or known.get("targets", TARGETS)
     alpha = what.rank * known.get("alpha_per_rank", 1.0) if what.alpha is None else what.alpha
     text = what.train_text_encoder
     text = bool(known.get("train_text_encoder")) if text is None else text
     what = replace(what, targets=targets, alpha=alpha, train_text_encoder=text)
-    return replace(settings, what=what, lr_schedule=settings.lr_schedule or known.get("lr_scheduler", LR_SCHEDULE))
+    schedule = settings.lr_schedule or known.get("lr_scheduler", LR_SCHEDULE)
+    return replace(settings, data=data, what=what, lr_schedule=schedule)
 
 
 def name_token(dataset: Dataset, settings: TrainSettings) -> Dataset:
-    """The same pictures; for textual inversion the new word is in every caption."""
+    """The same pictures; for textual inversion the user's own alone, with the new word in every caption."""
     token = settings.what.token
     if settings.what.method != "textual_inversion" or token is None:
         return dataset
+    word = re.compile(rf"(?<!\w){re.escape(token)}(?!\w)", re.IGNORECASE)
 
     def with_token(caption: str) -> str:
-        return caption if token.casefold() in caption.casefold() else f"{token}, {caption}"
+        return caption if word.search(caption) else f"{token}, {caption}"
 
-    return replace(dataset, items=tuple(replace(item, caption=with_token(item.caption)) for item in dataset.items))
+    return replace(dataset, items=tuple(replace(item, caption=with_token(item.caption)) for item in dataset.own))
 
 
 def base_version(spec: Spec) -> str:

@@ -127,16 +127,30 @@ class TrainSettings:
 
     def _check_together(self) -> None:
         data, what = self.data, self.what
-        if what.method == "textual_inversion" and not what.token:
-            raise RequestError("--method textual_inversion learns a new word; say which with --token.")
-        if what.method == "textual_inversion" and what.train_text_encoder:
-            raise RequestError("--train_text_encoder has no meaning with --method textual_inversion; leave it out.")
+        if what.method == "textual_inversion":
+            self._check_word()
         if data.masked_loss and data.random_crop:
             raise RequestError("--masked_loss and --random_crop can't be used together; leave one out.")
         if self.save_as == "ldm" and what.method != "full":
             raise RequestError("--save_as ldm is for whole models; use it with --method full.")
         if self.save_as == "kohya" and what.method != "lora":
             raise RequestError("--save_as kohya is for LoRA; leave it out.")
+
+    def _check_word(self) -> None:
+        """What shows pictures without the new word, or changes more than it, teaches nothing."""
+        data, what = self.data, self.what
+        if not what.token:
+            raise RequestError("--method textual_inversion learns a new word; say which with --token.")
+        others = {
+            "train_text_encoder": what.train_text_encoder,
+            "reg_dir": data.reg_dir,
+            "class_prompt": data.class_prompt,
+            "class_pictures": data.class_pictures,
+            "caption_dropout": data.caption_dropout,
+        }
+        for name, value in others.items():
+            if value:
+                raise RequestError(f"--{name} has no meaning with --method textual_inversion; leave it out.")
 
 
 def _flag(name: str) -> str:

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 
 from sfumato.cli import quantize_main
 from sfumato.errors import NumericError, OutputError, RequestError
+from sfumato.families.folder import RECOMMENDED
 from sfumato.training.methods import Trainee
 from sfumato.training.state import States
 
@@ -140,6 +143,26 @@ def test_a_state_of_another_run_is_refused(trained, make_run, changes, words):
 
     with pytest.raises(RequestError, match=words):
         make_run(**changes).start("latest", lambda step: None)
+
+
+COLOURS = ("red", "green", "blue", "white")
+WORD = {"method": "textual_inversion", "token": "zorb", "vectors": 2}
+
+
+def test_a_new_word_is_learned_beside_a_recommendation_of_what_to_remember(trained, model_folder, tmp_path):
+    base = shutil.copytree(model_folder, tmp_path / "base")
+    (base / RECOMMENDED).write_text(json.dumps({"class_prompts": ["a tree", ""]}))
+    run, steps = trained(base=base, method={**WORD, "token": "re"})
+
+    assert len(steps) == 3
+    assert {item.caption for item in run.dataset.items} == {f"re, a {c} wall" for c in COLOURS}
+
+
+@pytest.mark.parametrize("data", [{"class_prompt": "a tree"}, {"class_pictures": 2}, {"caption_dropout": 0.1},
+                                  {"reg_dir": Path()}])  # fmt: skip
+def test_what_shows_pictures_without_the_new_word_is_refused(make_run, data):
+    with pytest.raises(RequestError, match=f"--{next(iter(data))} has no meaning"):
+        make_run(method=WORD, data=data)
 
 
 def test_another_base_is_refused(trained, make_run, model_folder):
