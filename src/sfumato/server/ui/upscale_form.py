@@ -32,11 +32,14 @@ class UpscaleForm(Kept):
         Raises:
             RequestError: there is no number, or one is out of range.
         """
-        scale = number("scale", 1 if self.width or self.height else self.scale)
+        sides = [None if side is None else int(side) for side in (self.width, self.height)]
+        given = [side for side in sides if side is not None]
+        if any(side < 1 for side in given):
+            raise RequestError(f"A side is {min(given)} pixels; give 1 or more, or leave it empty.")
+        scale = number("scale", 1 if given else self.scale)
         if not 0 < scale <= MOST:
             raise RequestError(f"{say('scale')} is {scale:g}; give more than 0, up to {MOST}.")
-        sides = (None if side is None else int(side) for side in (self.width, self.height))
-        wide, high = Hires(**dict(zip(("width", "height"), sides, strict=True)), scale=scale).size_of(width, height)
+        wide, high = Hires(width=sides[0], height=sides[1], scale=scale).size_of(width, height)
         wide, high = max(1, wide), max(1, high)
         if max(wide, high) > MAX_SIDE:
             raise RequestError(f"It would be {wide}x{high} pixels; at most {MAX_SIDE} a side are made.")

@@ -29,6 +29,8 @@ def test_the_size(given: dict, size: tuple[int, int]) -> None:
         ({"scale": 0}, "more than 0"),
         ({"scale": 17}, "up to 16"),
         ({"width": 16_385}, "at most"),
+        ({"width": 0}, "is 0 pixels"),
+        ({"width": 8, "height": -5}, "is -5 pixels"),
     ],
 )
 def test_what_is_out_of_range_is_told(given: dict, words: str) -> None:
