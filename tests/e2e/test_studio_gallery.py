@@ -155,3 +155,16 @@ def test_a_picture_that_is_dropped_gives_its_settings(gallery: Page, address: st
     _drop(gallery, b"no picture")
     expect(gallery.get_by_text("Invalid encoded image")).to_be_visible()
     assert gallery.title() == "Create · Sfumato"
+
+
+def test_one_that_is_gone_from_the_trash_does_not_keep_the_others_there(gallery: Page, folder: Path) -> None:
+    for nth in (0, 1):
+        gallery.locator(".album input").nth(nth).check()
+    gallery.get_by_role("button", name="Move to trash").click()
+    expect(gallery.get_by_text(f"Pictures: {MANY - 2}", exact=True)).to_be_visible()
+    trash = folder / "outputs" / ".sfumato" / "trash"
+    min(trash.rglob("*.png"), key=lambda path: path.stat().st_ctime_ns).unlink()
+    gallery.get_by_role("button", name="Take back").click()
+
+    expect(gallery.get_by_text(f"Pictures: {MANY - 1}", exact=True)).to_be_visible()
+    assert not list(trash.rglob("*.png"))

@@ -38,10 +38,10 @@ class TakeBack:
                 self._timer = ui.timer(OFFERED, lambda: self.offer(()), once=True)
 
     def _restore(self) -> None:
-        try:
-            for each in self._gone:
+        for each in self._gone:
+            try:
                 self._gallery.restore(each.id)
-        except SfumatoError as error:
-            ui.notify(str(error), type="warning")
+            except SfumatoError as error:  # the others are taken back all the same
+                ui.notify(str(error), type="warning")
         self.offer(())
         self._back()
