@@ -141,11 +141,6 @@ def read(networks: Networks, segments: Segments, clip_skip: int = 1, negative: b
     return networks.conditioner.join(readings, negative=negative, empty=empty)
 
 
-def encode(networks: Networks, segments: Segments, clip_skip: int = 1) -> Tensor:
-    """The context alone of :func:`read`: (1, 77 k, D)."""
-    return read(networks, segments, clip_skip).context
-
-
 def emphasize(states: Tensor, weights: Tensor) -> Tensor:
     """(k, 77, D) times (k, 77), each chunk's mean kept as it was: the web UI's "Original".
 

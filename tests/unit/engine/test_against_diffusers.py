@@ -20,7 +20,7 @@ from checkpoints import make_networks, write_ldm
 from sfumato import Studio
 from sfumato.families import tokens
 from sfumato.families.decode import decode
-from sfumato.families.text import encode
+from sfumato.families.text import read
 from sfumato.sampling import reference
 from sfumato.sampling.denoiser import wrap
 from sfumato.sampling.integrate import integrate
@@ -83,7 +83,7 @@ def test_latents_and_pixels_are_those_of_diffusers(tiny, tmp_path, name, predict
     with torch.inference_mode():
         their_pixels = pipeline.vae.decode(theirs / pipeline.vae.config.scaling_factor).sample / 2 + 0.5
 
-    words = [encode(model.networks, ((text, 1.0),)) for text in (PROMPT, NEGATIVE)]
+    words = [read(model.networks, ((text, 1.0),)).context for text in (PROMPT, NEGATIVE)]
 
     def network(x, t):
         cond, uncond = (model.networks.unet(x, t, w).sample for w in words)

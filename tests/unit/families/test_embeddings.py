@@ -16,7 +16,7 @@ from sfumato import Studio, Txt2ImgRequest
 from sfumato.errors import CheckpointError
 from sfumato.families import registry, tokens
 from sfumato.families.embeddings import FIRST, MOST, Embeddings, read_embedding
-from sfumato.families.text import CHUNK, chunks_of, encode
+from sfumato.families.text import CHUNK, chunks_of, read
 
 CLIP = tokens.clip()
 
@@ -83,11 +83,11 @@ def test_the_text_encoder_sees_the_vectors(file):
     networks = registry.load(file, torch.float32, torch.float32, torch.device("cpu"))
     table = networks.text_encoder.get_input_embeddings().weight
     cat, dog = CLIP.ids("cat dog")
-    wanted = encode(networks, (("a cat dog here", 1.0),))
+    wanted = read(networks, (("a cat dog here", 1.0),)).context
     networks.readers[0].embeddings = Embeddings({"zorb": table[[cat, dog]].clone()})
 
-    torch.testing.assert_close(encode(networks, (("a zorb here", 1.0),)), wanted)
-    torch.testing.assert_close(encode(networks, (("a cat dog here", 1.0),)), wanted)
+    torch.testing.assert_close(read(networks, (("a zorb here", 1.0),)).context, wanted)
+    torch.testing.assert_close(read(networks, (("a cat dog here", 1.0),)).context, wanted)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def test_the_states_are_those_of_diffusers(file, tmp_path):
     torch.manual_seed(4)
     save_file({"<zorb>": torch.randn(3, 64)}, tmp_path / "zorb.safetensors")
     networks.embeddings.know({"zorb": tmp_path / "zorb.safetensors"}, 64)
-    ours = encode(networks, (("a zorb, red", 1.0),))
+    ours = read(networks, (("a zorb, red", 1.0),)).context
 
     unet, coder, text = make_networks(seed=2)
     CLIP.save(tmp_path)

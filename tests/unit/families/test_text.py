@@ -13,7 +13,7 @@ from checkpoints import make_networks
 from sfumato.errors import RequestError
 from sfumato.families import tokens
 from sfumato.families.base import Networks, Spec
-from sfumato.families.text import BREAK, ClipReader, chunks_of, count_tokens, emphasize, encode
+from sfumato.families.text import BREAK, ClipReader, chunks_of, count_tokens, emphasize, read
 
 COMMA = 0
 
@@ -164,7 +164,7 @@ def _shorter(model, layers):
 def test_a_plain_text_is_transformers_last_hidden_state(networks):
     ids = tokens.clip().ids("a red apple, on a table")
 
-    out = encode(networks, [("a red apple, on a table", 1.0)])
+    out = read(networks, [("a red apple, on a table", 1.0)]).context
 
     torch.testing.assert_close(out, networks.text_encoder(_rows(ids)).last_hidden_state, rtol=0, atol=0)
 
@@ -173,7 +173,7 @@ def test_a_plain_text_is_transformers_last_hidden_state(networks):
 def test_a_long_text_is_its_chunks_encoded_apart_and_joined(networks):
     apple = [3055] * 75
 
-    out = encode(networks, [("apple " * 100, 1.0), BREAK, ("a cat", 1.0)])
+    out = read(networks, [("apple " * 100, 1.0), BREAK, ("a cat", 1.0)]).context
     states = networks.text_encoder(_rows(apple, apple[:25], [320, 2368])).last_hidden_state
 
     assert out.shape == (1, 3 * 77, 32)
@@ -182,7 +182,7 @@ def test_a_long_text_is_its_chunks_encoded_apart_and_joined(networks):
 
 @torch.no_grad()
 def test_weights_fall_on_their_own_words(networks):
-    out = encode(networks, [("a ", 1.0), ("cat", 1.5)])
+    out = read(networks, [("a ", 1.0), ("cat", 1.5)]).context
     states = networks.text_encoder(_rows([320, 2368])).last_hidden_state
     weighted = states.clone()
     weighted[0, 2] *= 1.5
@@ -193,7 +193,7 @@ def test_weights_fall_on_their_own_words(networks):
 @torch.no_grad()
 @pytest.mark.parametrize("skip", [1, 2, 3, 4])
 def test_clip_skip_is_a_shorter_encoder_with_the_same_final_norm(networks, skip):
-    out = encode(networks, [("a cat", 1.0)], clip_skip=skip)
+    out = read(networks, [("a cat", 1.0)], clip_skip=skip).context
     expected = _shorter(networks.text_encoder, 5 - skip)(_rows([320, 2368])).last_hidden_state
 
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
@@ -206,12 +206,12 @@ def test_clip_skip_is_transformers_hidden_state_with_the_final_norm(networks, sk
     hidden = model(_rows([320, 2368]), output_hidden_states=True).hidden_states[-skip]
     norm = getattr(model, "text_model", model).final_layer_norm
 
-    torch.testing.assert_close(encode(networks, [("a cat", 1.0)], skip), norm(hidden), rtol=0, atol=1e-6)
+    torch.testing.assert_close(read(networks, [("a cat", 1.0)], skip).context, norm(hidden), rtol=0, atol=1e-6)
 
 
 def test_clip_skip_beyond_the_layers_is_refused(networks):
     with pytest.raises(RequestError, match=r"clip_skip is 5, .* 4 layers; give 1 to 4"):
-        encode(networks, [("a cat", 1.0)], clip_skip=5)
+        read(networks, [("a cat", 1.0)], clip_skip=5)
 
 
 @torch.no_grad()
@@ -222,6 +222,6 @@ def test_a_text_is_filled_with_the_tokenizers_own_padding(networks):
     full = [3055] * 75
     rows = torch.tensor([[49406, *full, 49407], [49406, 320, 2368, 49407, *[0] * 73]])
 
-    out = encode(_networks(padded, networks.text_encoder), [("apple " * 75 + "a cat", 1.0)])
+    out = read(_networks(padded, networks.text_encoder), [("apple " * 75 + "a cat", 1.0)]).context
 
     torch.testing.assert_close(out[0], networks.text_encoder(rows).last_hidden_state.reshape(-1, 32), rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The addresses of pictures, previews and thumbnails, which the native API serves; and the ways to other pages."""
+"""The addresses of pictures and previews, which the native API serves; and the ways to other pages."""
 
 from __future__ import annotations
 
@@ -21,11 +21,6 @@ def picture_url(job: Job, index: int = 0) -> str:
 def preview_url(job: Job) -> str:
     """Where a running job's newest preview is: another address for each step, so that no cache keeps an old one."""
     return f"/api/v1/jobs/{job.id}/preview?{job.attempt}.{job.progress.step}"
-
-
-def thumbnail_url(entry: Entry) -> str:
-    """Where a small copy of the gallery's picture is."""
-    return f"/api/v1/gallery/{entry.id}/thumbnail"
 
 
 def full_url(entry: Entry) -> str:
