@@ -17,6 +17,7 @@ from sfumato.families import models_folder, tiny_vae
 from sfumato.families.base import Networks
 from sfumato.families.decode import decode
 from sfumato.families.pixels import to_image
+from sfumato.runtime.libraries import AutoencoderTiny
 
 _log = logging.getLogger(__name__)
 #: The longer side of a preview in pixels: by the model's own autoencoder, and by a tiny one, which is far quicker.
@@ -26,10 +27,11 @@ SIDE, TINY_SIDE = 128, 256
 def add_decoder(networks: Networks, folders: Sequence[Path], dtype: torch.dtype) -> None:
     """Have the networks preview with the tiny decoder that the models folders have for their family, if any.
 
-    One that can't be used is left out, with a warning: a preview is no reason not to draw.
+    A model whose own autoencoder is tiny needs none. One that can't be used is left out, with a warning: a preview is
+    no reason not to draw.
     """
     path = models_folder.find_preview(networks.spec.name, folders)
-    if path is None or isinstance(networks.vae, tiny_vae.TinyDecoder):
+    if path is None or isinstance(networks.vae, tiny_vae.TinyDecoder | AutoencoderTiny):
         return
     try:
         networks.preview_vae = tiny_vae.load(path, networks.vae, networks.spec, dtype, networks.device)

@@ -73,6 +73,17 @@ def test_one_that_does_not_fit_is_left_out_with_a_warning(folder: Path, caplog: 
     assert "previews are made by the model's own autoencoder" in caplog.text
 
 
+def test_a_model_whose_own_autoencoder_is_tiny_asks_for_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "vae_approx").mkdir()
+    (tmp_path / "vae_approx" / "taesd.safetensors").write_bytes(b"no weights")
+    networks = Studio("stable-universe", device="cpu", precision="full", models_folders=[tmp_path]).load().networks
+
+    assert networks.preview_vae is None
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("family", "file", "found"),
     [
