@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 1000
 MAX_SIDE = 16384
+#: The most times as large that a picture is made.
+MAX_SCALE = 16
 MAX_PIXELS = 4096 * 4096
 
 

@@ -13,9 +13,7 @@ from sfumato.cli.flags import UpscaleFlags
 from sfumato.cli.img2img import read_picture
 from sfumato.errors import RequestError
 from sfumato.gallery import files
-from sfumato.request import MAX_SIDE
-
-MOST = 16
+from sfumato.request import MAX_SCALE, MAX_SIDE
 
 
 def run(flags: UpscaleFlags) -> None:
@@ -25,7 +23,7 @@ def run(flags: UpscaleFlags) -> None:
         RequestError: no such file or upscaler, or the result would be too large; before anything is written where that
             can be known. CheckpointError: the network's file can't be used.
     """
-    checks.check_real("--scale", flags.scale, MOST, above=True)
+    checks.check_real("--scale", flags.scale, MAX_SCALE, above=True)
     from sfumato import config
     from sfumato.engine.upscale import Upscalers, describe
     from sfumato.runtime.device import quick

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sfumato.errors import RequestError, nearest
-from sfumato.request import LATENT_UPSCALERS, RESIZERS, Hires, Txt2ImgRequest
+from sfumato.request import LATENT_UPSCALERS, MAX_SCALE, RESIZERS, Hires, Txt2ImgRequest
 from sfumato.sampling import names
 from sfumato.server.services import Services
 
@@ -30,8 +30,10 @@ def _check_hires(request: Txt2ImgRequest, hires: Hires, services: Services) -> N
         raise RequestError(
             f"denoising_strength is {hires.denoising_strength}; with a second pass it is above 0, up to 1."
         )
-    if not 0 < hires.scale <= 16 or hires.steps < 0 or min(hires.width or 1, hires.height or 1) < 1:
-        raise RequestError("a second pass is up to 16 times as large, or has sides in pixels, and has 0 steps or more.")
+    if not 0 < hires.scale <= MAX_SCALE or hires.steps < 0 or min(hires.width or 1, hires.height or 1) < 1:
+        raise RequestError(
+            f"a second pass is up to {MAX_SCALE} times as large, or has sides in pixels, and has 0 steps or more."
+        )
     width, height = hires.size_of(request.width or 512, request.height or 512)
     steps = hires.steps or request.steps
     services.limits.check(steps=steps, width=width, height=height, batch=request.batch_size)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from sfumato.request import MAX_SIDE, Hires
+from sfumato.request import MAX_SCALE, MAX_SIDE, Hires
 from sfumato.server.api.native_init import InitIn
 
 Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
@@ -18,7 +18,7 @@ class HiresFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    scale: Annotated[float, Field(gt=0, le=16)] = Hires.scale
+    scale: Annotated[float, Field(gt=0, le=MAX_SCALE)] = Hires.scale
     width: Side | None = None
     height: Side | None = None
     upscaler: str = Hires.upscaler
@@ -84,7 +84,7 @@ class UpscaleIn(BaseModel):
 
     picture: str
     upscaler: str = "Lanczos"
-    scale: Annotated[float, Field(gt=0, le=16)] = 2.0
+    scale: Annotated[float, Field(gt=0, le=MAX_SCALE)] = 2.0
     width: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
     height: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
 

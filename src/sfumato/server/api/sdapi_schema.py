@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from sfumato.request import MAX_SIDE
+from sfumato.request import MAX_SCALE, MAX_SIDE
 
 Words = Annotated[str, Field(max_length=100_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -104,7 +104,7 @@ class Extra(BaseModel):
     gfpgan_visibility: Annotated[float, Field(ge=0, le=1)] = 0
     codeformer_visibility: Annotated[float, Field(ge=0, le=1)] = 0
     codeformer_weight: Annotated[float, Field(ge=0, le=1)] = 0
-    upscaling_resize: Annotated[float, Field(gt=0, le=16)] = 2
+    upscaling_resize: Annotated[float, Field(gt=0, le=MAX_SCALE)] = 2
     upscaling_resize_w: Annotated[int, Field(ge=1, le=MAX_SIDE)] = 512
     upscaling_resize_h: Annotated[int, Field(ge=1, le=MAX_SIDE)] = 512
     upscaling_crop: bool | None = True

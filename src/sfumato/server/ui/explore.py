@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from nicegui import app, ui
 
@@ -15,6 +14,7 @@ from sfumato.jobs.types import Job
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server import grids
 from sfumato.server.ui import fields
+from sfumato.server.ui.canvas import STYLE
 from sfumato.server.ui.copy_button import CopyButton
 from sfumato.server.ui.create_form import CreateForm
 from sfumato.server.ui.desk import Desk
@@ -24,8 +24,6 @@ from sfumato.server.ui.pictures import picture_url, to_edit, to_upscale
 from sfumato.server.ui.sheet_view import SheetView
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
-
-_STYLE = (Path(__file__).parent / "edit.css").read_text(encoding="utf-8")
 
 
 class ExplorePage(Workbench[ExploreForm]):
@@ -37,7 +35,7 @@ class ExplorePage(Workbench[ExploreForm]):
         width, height = desk.services.defaults.size
         begin: dict[str, int] = {"width": width, "height": height, "steps": desk.services.defaults.steps}
         super().__init__(desk, ExploreForm.of(app.storage.user.get(self.form_name) or begin))
-        ui.add_css(_STYLE)
+        ui.add_css(STYLE)
         with frame("explore"), ui.element("div").classes("studio"):
             with ui.element("div").classes("panel"):
                 self._build_form()

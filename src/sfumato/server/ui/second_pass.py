@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from sfumato.request import LATENT_UPSCALERS, MAX_SIDE, RESIZERS
+from sfumato.request import LATENT_UPSCALERS, MAX_SCALE, MAX_SIDE, RESIZERS
 from sfumato.sampling.names import SAMPLERS, SCHEDULERS
 from sfumato.server.services import Services
 from sfumato.server.ui import fields
@@ -21,7 +21,7 @@ def second_pass(form: CreateForm, services: Services) -> None:
             upscalers.append(form.hires_upscaler)
         fields.choice(form, "hires_upscaler", {name: name for name in upscalers})
         with ui.element("div").classes("pair"):
-            fields.number(form, "hires_scale", 1, 16, step=0.25)
+            fields.number(form, "hires_scale", 1, MAX_SCALE, step=0.25)
             fields.number(form, "hires_steps", 0, 1000, hint=say("hires_steps_hint"))
             fields.number(form, "hires_width", 8, MAX_SIDE, step=64, hint=say("hires_size_hint"))
             fields.number(form, "hires_height", 8, MAX_SIDE, step=64, hint=say("hires_size_hint"))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sfumato.errors import RequestError, SfumatoError
 from sfumato.jobs.types import Job
-from sfumato.request import MAX_SIDE, RESIZERS
+from sfumato.request import MAX_SCALE, MAX_SIDE, RESIZERS
 from sfumato.server.ui import fields
 from sfumato.server.ui.canvas import STYLE, Drop
 from sfumato.server.ui.desk import Desk
@@ -18,7 +18,7 @@ from sfumato.server.ui.frame import frame
 from sfumato.server.ui.pictures import arrived, to_edit
 from sfumato.server.ui.stage import Stage
 from sfumato.server.ui.tray import Befores, Tray, tray_url
-from sfumato.server.ui.upscale_form import MOST, UpscaleForm
+from sfumato.server.ui.upscale_form import UpscaleForm
 from sfumato.server.ui.words import say
 from sfumato.server.ui.workbench import Workbench
 from sfumato.server.upscaling import upscale_bytes
@@ -55,7 +55,7 @@ class UpscalePage(Workbench[UpscaleForm]):
         names.setdefault(form.upscaler, form.upscaler)  # its file is gone, which is said when it is asked for
         fields.choice(form, "upscaler", names)
         ui.label(say("upscaler_hint")).classes("faint")
-        given = [fields.number(form, "scale", 0.1, MOST, step=0.5)]
+        given = [fields.number(form, "scale", 0.1, MAX_SCALE, step=0.5)]
         with ui.element("div").classes("pair"):
             for name, words in (("width", "upscale_width"), ("height", "upscale_height")):
                 given.append(fields.number(form, name, 1, MAX_SIDE, step=64, hint=say("upscale_size_hint")))

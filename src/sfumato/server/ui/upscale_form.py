@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sfumato.errors import RequestError
-from sfumato.request import MAX_SIDE, Hires, UpscaleRequest
+from sfumato.request import MAX_SCALE, MAX_SIDE, Hires, UpscaleRequest
 from sfumato.server.ui.form import Kept, bindable, number
 from sfumato.server.ui.words import say
-
-#: The most times as large, as in every other dialect.
-MOST = 16
 
 
 @bindable
@@ -37,8 +34,8 @@ class UpscaleForm(Kept):
         if any(side < 1 for side in given):
             raise RequestError(f"A side is {min(given)} pixels; give 1 or more, or leave it empty.")
         scale = number("scale", 1 if given else self.scale)
-        if not 0 < scale <= MOST:
-            raise RequestError(f"{say('scale')} is {scale:g}; give more than 0, up to {MOST}.")
+        if not 0 < scale <= MAX_SCALE:
+            raise RequestError(f"{say('scale')} is {scale:g}; give more than 0, up to {MAX_SCALE}.")
         wide, high = Hires(width=sides[0], height=sides[1], scale=scale).size_of(width, height)
         wide, high = max(1, wide), max(1, high)
         if max(wide, high) > MAX_SIDE:
