@@ -272,6 +272,15 @@ def test_loras_layers_and_another_autoencoder_are_read(drawn: Callable[[Graph], 
     assert (request.negative_prompt, request.clip_skip, request.vae) == ("blurry", 2, "soft")
 
 
+def test_one_autoencoder_encodes_and_decodes(drawn: Callable[[Graph], Wanted]) -> None:
+    graph = _graph(s3_denoise=0.5, s8_vae=["13", 0])
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "never looked for"}}
+    graph["5"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["4", 2]}}
+    graph["13"] = {"class_type": "VAELoader", "inputs": {"vae_name": "soft.safetensors"}}
+    with pytest.raises(GraphError, match="must have the same autoencoder"):
+        drawn(graph)
+
+
 def _advanced(**changes: Any) -> Graph:
     graph = _graph()
     inputs = graph["3"]["inputs"]

@@ -193,7 +193,7 @@ class _Reader:
             clip_skip=skip or self.services.choice.now.clip_skip or defaults.clip_skip,
             vae=self.services.choice.now.vae if vae is None else vae,
         )
-        return model, self._start(request, sampler, strength, checkpoint)
+        return model, self._start(request, sampler, strength, checkpoint, vae)
 
     def check(self, request: Txt2ImgRequest) -> Txt2ImgRequest:
         """The request within this server's limits."""
@@ -202,8 +202,10 @@ class _Reader:
         names.resolve(request.sampler, request.scheduler)
         return check_request(request, self.services)
 
-    def _start(self, request: Txt2ImgRequest, sampler: str, strength: float, checkpoint: str) -> Txt2ImgRequest:
-        """With what is drawn from: an empty latent, or a picture."""
+    def _start(
+        self, request: Txt2ImgRequest, sampler: str, strength: float, checkpoint: str, vae: str | None
+    ) -> Txt2ImgRequest:
+        """With what is drawn from: an empty latent, or a picture, which the ``vae`` that decodes encodes too."""
         graph, latent = self.graph, _of(self.graph, sampler, "latent_image", "EmptyLatentImage", "VAEEncode")
         if graph.kind(latent) == "EmptyLatentImage":
             if strength < 1:
@@ -214,7 +216,8 @@ class _Reader:
                 raise GraphError("value_bigger_than_max", f"seed is {request.seed}; it is too large.", sampler, "seed")
             return replace(request, **sides)
         loader = _of(graph, latent, "pixels", "LoadImage")
-        self._vae(latent, checkpoint)
+        if self._vae(latent, checkpoint) != vae:
+            raise GraphError("invalid_prompt", "VAEEncode and VAEDecode must have the same autoencoder.", latent, "vae")
         self.at = loader
         picture = self.inputs.get(graph.text(loader, "image")).convert("RGB")  # its transparency is the node's mask
         self.at = None
