@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -176,7 +176,7 @@ def _spec(family: str, path: Folder, unet: Any, vae: Any) -> Spec:
     scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     levels = vae.get("encoder_block_out_channels") or vae.block_out_channels
     factor = 2 ** (len(levels) - 1)
-    flow = family == "sd3"
+    flow, wishes = family == "sd3", recommended(path)
     _check_scheduler(scheduler, path / "scheduler" / "scheduler_config.json", flow)
     defaults = Spec(name=family)
     start, end, kind, count = defaults.betas
@@ -190,8 +190,8 @@ def _spec(family: str, path: Folder, unet: Any, vae: Any) -> Spec:
         cell_multiple=unet.get("patch_size", 1),
         scaling_factor=defaults.scaling_factor if scale is None else scale,
         shift_factor=vae.get("shift_factor") or 0.0,
-        cfg_scale=_recommended(path, "cfg_scale", defaults.cfg_scale, 100),
-        second_pass=_recommended(path, "second_pass", defaults.second_pass, 1),
+        cfg_scale=wishes.get("cfg_scale", defaults.cfg_scale),
+        second_pass=wishes.get("second_pass", defaults.second_pass),
         native_size=_native_size(unet.sample_size, factor),
         betas=(
             scheduler.get("beta_start", start),
@@ -216,17 +216,45 @@ def recommended(path: Folder) -> dict[str, Any]:
     """What the model's ``recommended.json`` says; nothing where there is none.
 
     Raises:
-        CheckpointError: it can't be read.
+        CheckpointError: it can't be read, or a value is not of its kind.
     """
     file = path / RECOMMENDED
-    return read_json(file) if file.is_file() else {}
+    said = read_json(file) if file.is_file() else {}
+    lora = said.get("lora", {})
+    if not isinstance(lora, dict):
+        raise CheckpointError(f"{file}: lora is {lora!r}, not an object")
+    for known, given in ((_RECOMMENDABLE, said), (_RECOMMENDABLE_LORA, lora)):
+        for key in known.keys() & given.keys():
+            kind, words = known[key]
+            if not kind(given[key]):
+                raise CheckpointError(f"{file}: {key} is {given[key]!r}, not {words}")
+    return said
 
 
-def _recommended(path: Folder, key: str, default: float, most: float) -> float:
-    value = recommended(path).get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise CheckpointError(f"{path / RECOMMENDED}: {key} is {value!r}, not a number from 0 to {most}")
-    return value
+def _number(most: float) -> tuple[Callable[[Any], bool], str]:
+    def fits(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+
+    return fits, f"a number from 0 to {most}"
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+#: What ``recommended.json`` may say, and what of LoRAs: whether a value is of its kind, and the kind in words.
+_RECOMMENDABLE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "cfg_scale": _number(100),
+    "second_pass": _number(1),
+    "class_cfg_scale": _number(100),
+    "class_prompts": (_texts, "a list of texts"),
+}
+_RECOMMENDABLE_LORA: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "alpha_per_rank": _number(1000),
+    "targets": (lambda value: isinstance(value, str), "a text"),
+    "lr_scheduler": (lambda value: isinstance(value, str), "a text"),
+    "train_text_encoder": (lambda value: isinstance(value, bool), "true or false"),
+}
 
 
 def _check_scheduler(config: Mapping[str, Any], path: Folder, flow: bool) -> None:

@@ -329,6 +329,20 @@ def test_a_folder_may_recommend_its_guidance(tmp_path):
     (path / "recommended.json").write_text('{"cfg_scale": 3}')
     assert _load(path).spec.cfg_scale == 3
 
-    (path / "recommended.json").write_text('{"cfg_scale": "much"}')
-    with pytest.raises(CheckpointError, match="cfg_scale is 'much', not a number from 0 to 100"):
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"cfg_scale": "much"}', "cfg_scale is 'much', not a number from 0 to 100"),
+        ('{"class_cfg_scale": true}', "class_cfg_scale is True, not a number"),
+        ('{"class_prompts": "a cat"}', "class_prompts is 'a cat', not a list of texts"),
+        ('{"lora": []}', "lora is \\[\\], not an object"),
+        ('{"lora": {"alpha_per_rank": "8"}}', "alpha_per_rank is '8', not a number"),
+        ('{"lora": {"train_text_encoder": "no"}}', "train_text_encoder is 'no', not true or false"),
+    ],
+)
+def test_a_recommendation_of_another_kind_is_named(tmp_path, text, message):
+    path = write_folder(tmp_path / "m", *make_networks(seed=1))
+    (path / "recommended.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
         _load(path)
