@@ -49,7 +49,7 @@ LINKS = ("", "", "", "in ", "in the ", "in a ", "on the ", "at ", "of ", "by ", 
 
 
 def words(work: Path) -> list[str]:
-    """Common English words, without those that captions of the claimed subjects have."""
+    """The commonest English words, fetched once."""
     path = work / "english.txt"
     if not path.exists():
         name = subprocess.run(
@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--model", type=Path, default=Path("../../src/sfumato/builtin/stable-universe"))
     parser.add_argument("--output", type=Path, help="the model's folder if not given")

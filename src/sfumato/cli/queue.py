@@ -99,7 +99,7 @@ def _add(flags: QueueFlags) -> None:
 
 def _move(flags: QueueFlags) -> None:
     with _open(flags) as queue:
-        ids = [job.id for job in queue.list(limit=1_000_000, pixels=False)]
+        ids = [job.id for job in queue.list(limit=1_000_000, whole=False)]
         for job in [_named(name, ids) for name in flags.jobs]:
             getattr(queue, flags.action)(job)
 

@@ -56,7 +56,6 @@ class Residency:
 
     def _parts(self, part: str) -> list[Any]:
         if part in ("text_encoder", "t5"):
-            third = [reader.name == "text_encoder_3" for reader in self._networks.readers]
-            chosen = zip(self._networks.readers, third, strict=True)
-            return [reader.network for reader, is_t5 in chosen if is_t5 is (part == "t5")]
+            readers = self._networks.readers
+            return [one.network for one in readers if (one.name == "text_encoder_3") == (part == "t5")]
         return [getattr(self._networks, part)]

@@ -77,7 +77,7 @@ def read_sheet(queue: JobQueue, layout: Layout, jobs: Sequence[str], metadata: s
     drawn: dict[int, Job] = {}
     for number, id in enumerate(jobs):
         with contextlib.suppress(UnknownJobError):
-            job = queue.get(id, pixels=False)
+            job = queue.get(id, whole=False)
             if job.pictures and job.pictures[0].path.is_file():
                 drawn[number] = job
     if not drawn:

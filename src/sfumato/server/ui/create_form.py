@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sfumato.gallery import infotext
 from sfumato.request import Hires, ImageInfo, Txt2ImgRequest
-from sfumato.server.ui.form import Form, bindable, number
+from sfumato.server.ui.form import Form, bindable_dataclass, number
 
 #: How far a picture is varied where nothing else is said.
 A_LITTLE = 0.2
 
 
-@bindable
-@dataclass(kw_only=True)
+@bindable_dataclass(kw_only=True)
 class CreateForm(Form):
     """The fields of the page that creates. Those of a second pass count if ``hires`` is on."""
 

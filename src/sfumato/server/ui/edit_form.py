@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from PIL import Image
 
 from sfumato.imaging.outpaint import extended
 from sfumato.request import InitImage, Mask, Txt2ImgRequest
-from sfumato.server.ui.form import Form, bindable, number, whole
+from sfumato.server.ui.form import Form, bindable_dataclass, number, whole
 
 #: The fields that say how far a picture goes on, in the order of ``InitImage.extend``.
 SIDES = ("left", "top", "right", "bottom")
@@ -16,8 +16,7 @@ SIDES = ("left", "top", "right", "bottom")
 MULTIPLE = 64
 
 
-@bindable
-@dataclass(kw_only=True)
+@bindable_dataclass(kw_only=True)
 class EditForm(Form):
     """The fields of the page that edits. ``None`` means "not given"."""
 

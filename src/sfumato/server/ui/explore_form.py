@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sfumato.errors import RequestError
 from sfumato.grid import axes, values
 from sfumato.grid.axes import Axis
 from sfumato.grid.expand import Grid, expand, matrix
-from sfumato.server.ui.form import Form, bindable
+from sfumato.server.ui.form import Form, bindable_dataclass
 from sfumato.server.ui.words import say
 
 AXES = ("x", "y", "z")
@@ -27,8 +27,7 @@ HINTS: Mapping[Callable[[str], Sequence[Any]], str] = {
 SEEDS = 2**32
 
 
-@bindable
-@dataclass(kw_only=True)
+@bindable_dataclass(kw_only=True)
 class ExploreForm(Form):
     """The fields of the page that explores. An axis whose field is "" is none; ``matrix`` goes by the prompt's bars."""
 

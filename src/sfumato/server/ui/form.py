@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from nicegui import binding
+from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import RequestError
 from sfumato.request import ImageInfo, Txt2ImgRequest
 from sfumato.server.ui.words import say
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass as bindable_dataclass  # a type checker sees no fields in NiceGUI's
+
     from typing_extensions import Self
+else:
+    from nicegui.binding import bindable_dataclass
 
 #: Width and height of the three shapes, as multiples of the model's own side.
 SHAPES: Mapping[str, tuple[float, float]] = {
@@ -22,7 +24,6 @@ SHAPES: Mapping[str, tuple[float, float]] = {
     "landscape": (1, 0.75),
 }
 STEP = 64
-T = TypeVar("T")
 
 
 def number(name: str, value: float | None) -> float:
@@ -35,15 +36,6 @@ def number(name: str, value: float | None) -> float:
 def whole(name: str, value: float | None) -> int:
     """A whole number of the page, which gives 5.0. Raises RequestError: it is missing."""
     return int(number(name, value))
-
-
-def bindable(form: type[T]) -> type[T]:
-    """A dataclass whose fields tell what is bound to them when they change, so that they need not be polled."""
-    for field in fields(form):  # pyright: ignore[reportArgumentType]
-        telling = binding.BindableProperty()
-        telling.__set_name__(form, field.name)
-        setattr(form, field.name, telling)
-    return form
 
 
 @dataclass(kw_only=True)
@@ -65,8 +57,7 @@ class Kept:
         return cls(**{name: value for name, value in (state or {}).items() if name in known})
 
 
-@bindable
-@dataclass(kw_only=True)
+@bindable_dataclass(kw_only=True)
 class Form(Kept):
     """The fields that all pages have which draw. ``None`` means "not given", as in the request."""
 

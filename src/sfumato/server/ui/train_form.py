@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sfumato.server.trainings import Wanted
-from sfumato.server.ui.form import Kept, bindable
+from sfumato.server.ui.form import Kept, bindable_dataclass
 
 #: What can be trained, and the key of its name.
 METHODS = {"lora": "method_lora", "textual_inversion": "method_word", "full": "method_full"}
 
 
-@bindable
-@dataclass(kw_only=True)
+@bindable_dataclass(kw_only=True)
 class TrainForm(Kept):
     """The fields of the page. Words are the pictures' own (LoRA, full), or the new word (textual inversion)."""
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sfumato.errors import RequestError
 from sfumato.request import MAX_SCALE, MAX_SIDE, Hires, UpscaleRequest
-from sfumato.server.ui.form import Kept, bindable, number
+from sfumato.server.ui.form import Kept, bindable_dataclass, number
 from sfumato.server.ui.words import say
 
 
-@bindable
-@dataclass(kw_only=True)
+@bindable_dataclass(kw_only=True)
 class UpscaleForm(Kept):
     """The fields of the page that makes larger: ``scale``, or sides in pixels, of which one keeps the shape."""
 
