@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
-from sfumato.request import MAX_STEPS, Hires, Txt2ImgRequest
+from sfumato.request import MAX_SCALE, MAX_STEPS, Hires, Txt2ImgRequest
 from sfumato.sampling import names
 
 #: From how many times the model's own number of pixels a picture is drawn in two passes unasked.
@@ -93,8 +93,8 @@ def _check(wish: Hires, request: Txt2ImgRequest, strength: float) -> None:
         raise RequestError("a second pass (hires) is for pictures drawn from words alone; leave out init or hires")
     if not 0 < strength <= 1:
         raise RequestError(f"hires denoising_strength is {strength}; give a value above 0, up to 1")
-    if not 0 < wish.scale <= 16:
-        raise RequestError(f"hires scale is {wish.scale}; give a value above 0, up to 16")
+    if not 0 < wish.scale <= MAX_SCALE:
+        raise RequestError(f"hires scale is {wish.scale}; give a value above 0, up to {MAX_SCALE}")
     for name in ("width", "height"):
         if (side := getattr(wish, name)) is not None and side < 1:
             raise RequestError(f"hires {name} is {side}; give a number of pixels, or leave it out")
