@@ -53,7 +53,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    with browser.new_context(reduced_motion="reduce") as context:  # what slides is missed by clicks where frames are few
+    # clicks miss what slides where frames are few
+    with browser.new_context(reduced_motion="reduce") as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.requests = []  # type: ignore[attr-defined]

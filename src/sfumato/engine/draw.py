@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from PIL import Image
@@ -47,7 +47,8 @@ class GuidedNetwork:
     """The UNet with its words: (B, C, h, w) and times to the guided prediction, in float32.
 
     ``step`` says which of the sampler's steps it is in; the caller moves it on. All encodings of one length go
-    through the UNet as one batch. ``beside`` (1, C', h, w) are the channels that the UNet takes after the latent's.
+    through the UNet as one batch; an encoding is of one text for all B pictures, or of B, one for each. ``beside``
+    (1, C', h, w) are the channels that the UNet takes after the latent's.
     With an ``image_scale`` a third prediction, without the picture beside, says how near to it to stay (Brooks et al.
     2023, "InstructPix2Pix", equation 3).
     """
@@ -71,7 +72,8 @@ class GuidedNetwork:
         for which, words in self._conditioning.groups(self.step):
             count = len(which)
             given = self._joined(x).repeat(count, 1, 1, 1)
-            out = self._networks.predict(given, t.repeat(count), words.repeated(len(x))).float()
+            words = words.repeated(len(given) // len(words.context))
+            out = self._networks.predict(given, t.repeat(count), words).float()
             outputs.update(zip(which, out.chunk(count), strict=True))
         weights = [track.weight for track in self._conditioning.positive]
         parts = [outputs[k] for k in range(1, len(weights) + 1)]
@@ -182,18 +184,20 @@ class Sampler:
 
     def run(self) -> Tensor:
         """The finished latents (B, C, h, w) in float32."""
-        job, second, steps = self.job, self.job.second, self.job.request.steps
-        sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, self.schedule, steps)
-        if job.request.init is not None:
-            return self._from_picture(job.request.init, sigmas)
-        self.total, self.done = steps + (0 if second is None else second.steps), 0
+        job, second = self.job, self.job.second
+        sigmas = sigmas_for(job.sampler.sampler, job.sampler.scheduler, self.schedule, job.request.steps)
+        init, noise = job.request.init, self._noise(job.width, job.height)
+        leg, begin = self._from_words(sigmas, noise) if init is None else self._from_picture(init, sigmas, noise)
+        self.total, self.done = len(leg.sigmas) - 1 + (0 if second is None else second.steps), 0
         self.began = time.perf_counter()
-        noise = self._noise(job.width, job.height)
+        if second is None:
+            return self._go(replace(leg, refined=self.refined), begin)
+        return self._refine(second, self._go(leg, begin))
+
+    def _from_words(self, sigmas: Tensor, noise: BatchNoise) -> tuple[Leg, Callable[[], Tensor]]:
+        """The first leg where there is nothing but noise, and what gives its start."""
         start = float((sigmas[0] ** 2 + 1) ** 0.5)
-        refined = self.refined if second is None else None
-        leg = Leg(0, self.network, job.sampler, sigmas, noise, refined=refined)
-        x = self._go(leg, lambda: noise.initial() * start)
-        return x if second is None else self._refine(second, x)
+        return Leg(0, self.network, self.job.sampler, sigmas, noise), lambda: noise.initial() * start
 
     def _refine(self, second: SecondPass, x: Tensor) -> Tensor:
         """The second pass, from the first one's latents."""
@@ -206,11 +210,9 @@ class Sampler:
 
         return self._go(Leg(1, self.second or self.network, chosen, sigmas, noise, refined=self.refined), begin)
 
-    def _from_picture(self, init: InitImage, sigmas: Tensor) -> Tensor:
-        job, steps = self.job, self.job.request.steps
-        first = source.first_step(steps, init.denoising_strength)
-        self.total, self.done, self.began = steps - first, 0, time.perf_counter()
-        noise = self._noise(job.width, job.height)
+    def _from_picture(self, init: InitImage, sigmas: Tensor, noise: BatchNoise) -> tuple[Leg, Callable[[], Tensor]]:
+        """As :meth:`_from_words`, where there is a picture to start from."""
+        first = source.first_step(self.job.request.steps, init.denoising_strength)
         if self.part is not None and self.networks.spec.beside != "inpaint":
             self.held = source.hold(self.networks, self.part)
 
@@ -219,12 +221,12 @@ class Sampler:
                 return noise.initial() * float((sigmas[first] ** 2 + 1) ** 0.5)
             return self._start(init, noise) + noise.initial() * float(sigmas[first])
 
-        return self._go(Leg(0, self.network, job.sampler, sigmas[first:], noise, first, self.refined), begin)
+        return Leg(0, self.network, self.job.sampler, sigmas[first:], noise, first), begin
 
     def _start(self, init: InitImage, noise: BatchNoise) -> Tensor:
         """The clean latents that drawing starts from: (B or 1, C, h, w)."""
         if self.part is None or init.mask is None:
-            return source.to_latent(self.networks, init, self.job.width, self.job.height)
+            return source.to_latent(self.networks, init, self.job.width, self.job.height, self.job.size)
         held = self.held or source.hold(self.networks, self.part)
         return source.fill(self.networks, self.part, held, init.mask.fill, noise.at(0)(_START_DRAW))
 

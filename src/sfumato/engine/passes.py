@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
-from sfumato.request import MAX_SCALE, MAX_STEPS, Hires, Txt2ImgRequest
+from sfumato.request import MAX_SCALE, MAX_STEPS, Hires, InitImage, Txt2ImgRequest
 from sfumato.sampling import names
 
 #: From how many times the model's own number of pixels a picture is drawn in two passes unasked.
 FAR_ABOVE = 2.5
+#: A picture that starts from another is drawn in two passes from how many times the strength of an unasked second one:
+#: up to it, the other picture says where things are.
+LOOSE = 1.75
 #: How it is enlarged then.
 UPSCALER = "Bicubic"
 #: The strength that the planned steps are counted with; the web UI's limit.
@@ -42,15 +45,22 @@ class SecondPass:
 
 def automatic(request: Txt2ImgRequest, width: int, height: int, spec: Spec) -> tuple[tuple[int, int], Hires] | None:
     """The first pass's size, of the wished shape and about the model's own area, and the second pass; None where the
-    wished size is not far above the model's.
+    wished size is not far above the model's, or another picture says where things are.
     """
     native = spec.native_size[0] * spec.native_size[1]
-    if request.init is not None or width * height < FAR_ABOVE * native:
+    if width * height < FAR_ABOVE * native or _is_led(request.init, spec):
         return None
     ratio = math.sqrt(native / (width * height))
     steps = max(1, round(request.steps * spec.second_pass))
     second = Hires(width=width, height=height, upscaler=UPSCALER, steps=steps, denoising_strength=spec.second_pass)
     return (_near(width * ratio, spec), _near(height * ratio, spec)), second
+
+
+def _is_led(init: InitImage | None, spec: Spec) -> bool:
+    """Whether a picture to start from keeps its subject from coming twice."""
+    if init is None:
+        return False
+    return spec.beside == "edit" or init.mask is not None or init.denoising_strength <= LOOSE * spec.second_pass
 
 
 def resolve(
@@ -76,11 +86,12 @@ def resolve(
         )
     width, height = wish.size_of(*first)
     width, height = wish.width or _near(width, spec), wish.height or _near(height, spec)
+    cut = request.init is None and wish.width and wish.height
     return SecondPass(
         wish=wish,
         width=width,
         height=height,
-        cover=_cover(first, (width, height), spec) if wish.width and wish.height else (width, height),
+        cover=_cover(first, (width, height), spec) if cut else (width, height),
         steps=steps,
         planned=planned,
         cfg_scale=cfg_scale if wish.cfg_scale is None else wish.cfg_scale,
@@ -89,7 +100,7 @@ def resolve(
 
 
 def _check(wish: Hires, request: Txt2ImgRequest, strength: float) -> None:
-    if request.init is not None:
+    if request.init is not None and request.hires is not None:
         raise RequestError("a second pass (hires) is for pictures drawn from words alone; leave out init or hires")
     if not 0 < strength <= 1:
         raise RequestError(f"hires denoising_strength is {strength}; give a value above 0, up to 1")

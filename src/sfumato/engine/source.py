@@ -30,15 +30,20 @@ def first_step(steps: int, strength: float) -> int:
     return steps - int(min(strength, _MOST) * steps) - 1
 
 
-def to_latent(networks: Networks, init: InitImage, width: int, height: int) -> Tensor:
-    """The picture's latent, (1, C, h, w) in float32, for a picture of (width, height) in pixels."""
+def to_latent(
+    networks: Networks, init: InitImage, width: int, height: int, finished: tuple[int, int] | None = None
+) -> Tensor:
+    """The picture's latent, (1, C, h, w) in float32, for a picture of (width, height) in pixels; ``finished`` is the
+    size in pixels that a second pass gives it, which it's made to fit then.
+    """
     picture, factor = opaque(init.picture), networks.spec.latent_factor
     if init.resize_mode == "latent":
         own = [max(1, round(side / factor)) * factor for side in picture.size]
         latent = encode(networks, to_pixels(fit(picture, own[0], own[1], "stretch")))
         latent = F.interpolate(latent, (height // factor, width // factor), mode="bilinear")
     else:
-        latent = encode(networks, to_pixels(fit(picture, width, height, init.resize_mode)))
+        fitted = fit(picture, *(finished or (width, height)), init.resize_mode)
+        latent = encode(networks, to_pixels(fit(fitted, width, height, "stretch")))
     check_finite(latent, "encoding of the picture", None)
     return latent
 

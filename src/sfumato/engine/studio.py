@@ -313,7 +313,7 @@ class Studio:
             seed=job.seeds[number],
             width=job.size[0],
             height=job.size[1],
-            first_size=(job.width, job.height) if job.second else None,
+            first_size=(job.width, job.height) if job.second and request.init is None else None,
             steps=request.steps,
             sampler=job.sampler.sampler_label,
             scheduler=job.sampler.scheduler_label,

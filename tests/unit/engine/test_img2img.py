@@ -103,6 +103,44 @@ def test_a_stored_request_goes_on_with_the_same_bits(studio, tmp_path):
     assert (_pixels(whole) == _pixels(resumed)).all()
 
 
+@pytest.fixture
+def small(studio, monkeypatch):
+    """The studio, whose model is made for pictures of 16x16 here."""
+    spec = replace(studio.load().networks.spec, native_size=(16, 16))
+    monkeypatch.setattr(studio.load().networks, "spec", spec)
+    return studio
+
+
+def test_far_above_the_models_size_a_loose_start_is_drawn_in_two_passes(small):
+    events = []
+    asked = _with(denoising_strength=0.75, resize_mode="crop")
+    drawn = small.generate(asked, events.append)
+    legs = {event.resume.leg: event.resume.latent.shape[-1] for event in events}
+    resumed = [small.generate(asked, resume=events[k].resume).images[0] for k in (1, 5)]
+
+    assert [(event.step, event.steps) for event in events] == [(k + 1, 7) for k in range(7)]
+    assert legs == {0: 16 // 2, 1: SIDE // 2}
+    assert drawn.images[0].size == (SIDE, SIDE)
+    assert all((_pixels(drawn.images[0]) == _pixels(each)).all() for each in resumed)
+    assert (drawn.infos[0].first_size, drawn.infos[0].extra) == (None, {"Denoising strength": 0.75})
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.7])
+def test_what_the_other_picture_leads_is_drawn_in_one_pass(small, strength):
+    assert resolve(_with(denoising_strength=strength), small.load().networks.spec).second is None
+
+
+def test_a_first_pass_starts_from_all_that_the_second_one_shows(small):
+    networks = small.load().networks
+    halves = Image.new("RGB", (64, 32), "red")
+    halves.paste((0, 0, 255), (32, 0, 64, 32))
+    with torch.inference_mode():
+        found = source.to_latent(networks, InitImage(picture=halves, resize_mode="crop"), 16, 16, (32, 16))
+        expected = encode(networks, source.to_pixels(halves.resize((16, 16), Image.Resampling.LANCZOS)))
+
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+
+
 def test_the_size_is_the_pictures_to_the_nearest_that_can_be_drawn(studio):
     result = studio.generate(replace(_with(picture=_gradient(45, 61)), width=None, height=None, steps=1))
 
