@@ -34,7 +34,7 @@ def make(settings: TrainSettings, parameters: Iterable[nn.Parameter]) -> torch.o
             f"--optimizer {settings.optimizer} needs a package that is not there ({error.name}); "
             "install it with: pip install sfumato[train]"
         ) from error
-    return torch.optim.AdamW(parameters, **options)
+    return torch.optim.AdamW(parameters, **options, fused=True)
 
 
 def rate_factor(settings: TrainSettings, step: int, steps: int) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from sfumato.families.base import Networks
 from sfumato.families.registry import recommended
@@ -48,16 +48,24 @@ def draw(
     items: Sequence[Item], networks: Networks, schedule: NoiseSchedule, autocast: Any,
     on_picture: Callable[[int], None], cfg_scale: float | None,
 ) -> None:  # fmt: skip
-    """Draw those that are not there; ``on_picture`` is told how many are.
+    """Draw those that are not there, with those that are drawn at once with them; ``on_picture`` is told how many are.
 
     Args:
         cfg_scale: guidance; None is what suits the model. A model that draws well without any (1) is better taught
             what it draws without: otherwise it learns the guidance along, and has it twice when it is used.
     """
-    for row, item in enumerate(items):
-        if not item.path.is_file():
-            image = samples.sample(networks, schedule, [item.caption], row, autocast, cfg_scale)[0]
-            notes = PngImagePlugin.PngInfo()
-            notes.add_text("prompt", item.caption)
-            write_whole(item.path, lambda file, image=image, notes=notes: image.save(file, "PNG", pnginfo=notes))
-        on_picture(row + 1)
+    count = samples.at_once(networks)
+    for first in range(0, len(items), count):
+        group = items[first : first + count]
+        if not all(item.path.is_file() for item in group):
+            prompts, seeds = [item.caption for item in group], range(first, first + len(group))
+            images = samples.sample(networks, schedule, prompts, seeds, autocast, cfg_scale)
+            for item, image in zip(group, images, strict=True):
+                _write(item, image)
+        on_picture(first + len(group))
+
+
+def _write(item: Item, image: Image.Image) -> None:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("prompt", item.caption)
+    write_whole(item.path, lambda file: image.save(file, "PNG", pnginfo=notes))

@@ -214,7 +214,8 @@ class _Watch:
         run = self.run
         prompts = run.settings.sample_prompts or tuple(_first_captions(run.dataset))
         with self.loop.averaged():
-            images = samples.sample(run.networks, run.schedule, prompts, run.settings.seed, run.accelerator.autocast)
+            seeds = [run.settings.seed] * len(prompts)
+            images = samples.sample(run.networks, run.schedule, prompts, seeds, run.accelerator.autocast)
         write_whole(run.places.run / "samples" / f"step-{step:08d}.png", report.sheet(images, prompts))
 
 
