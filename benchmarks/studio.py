@@ -1,7 +1,7 @@
 """The web studio's quickness, measured in a real Chromium on a server that this starts in a folder of its own.
 
-Prints one JSON object: milliseconds (medians and 95th percentiles), counts, and bytes of the server's resident memory;
-of a first visitor's picture, seconds.
+Prints a JSON object for each part: milliseconds (medians and 95th percentiles), counts, and bytes of the server's
+resident memory; of a first visitor's picture, seconds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ KEYS = """() => {
 #: The cells that the view should show now: how many, how many are not there, how many have no picture yet.
 CELLS = """window.cells = () => {
   const album = document.querySelector(".album"), cell = album.querySelector(".cell");
-  const [box, side] = [album.getBoundingClientRect(), cell.offsetWidth];
+  const [box, side] = [album.getBoundingClientRect(), cell.getBoundingClientRect().width];
   const [columns, step] = [Math.round((box.width + 10) / (side + 10)), side + 10];
   const found = { cells: 0, missing: 0, blank: 0 };
   for (let row = Math.max(0, Math.floor((70 - box.top) / step)); box.top + row * step + side / 2 < innerHeight; row++)
@@ -263,9 +263,10 @@ def main() -> None:
                 },
                 "tabs": lambda: tabs(browser, address, process.pid, options),
             }
-            found = {part: measure() for part, measure in parts.items() if not options.only or part in options.only}
+            for part, measure in parts.items():
+                if not options.only or part in options.only:
+                    print(json.dumps({part: measure()}), flush=True)
         browser.close()
-    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

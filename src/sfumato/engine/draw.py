@@ -162,7 +162,8 @@ class Sampler:
     """Everything that sampling needs but the latents; both passes of a large picture go through it.
 
     Each pass is a leg of the way; those before the resume point are not gone again. ``second`` is the network with the
-    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a picture is drawn. ``refined`` is
+    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a
+    picture is drawn, at the finished size. ``refined`` is
     the ``refiner``'s network with the words of the last pass, which it ends.
     """
 
@@ -203,6 +204,7 @@ class Sampler:
         """The second pass, from the first one's latents."""
         chosen, noise = second.sampler, SecondNoise(self._noise(second.width, second.height))
         sigmas = sigmas_for(chosen.sampler, chosen.scheduler, self.schedule, second.planned)[-second.steps - 1 :]
+        self._hold(self.part)
 
         def begin() -> Tensor:
             latent = enlarge(self.networks, x, second, self.upscale)
@@ -213,22 +215,27 @@ class Sampler:
     def _from_picture(self, init: InitImage, sigmas: Tensor, noise: BatchNoise) -> tuple[Leg, Callable[[], Tensor]]:
         """As :meth:`_from_words`, where there is a picture to start from."""
         first = source.first_step(self.job.request.steps, init.denoising_strength)
-        if self.part is not None and self.networks.spec.beside != "inpaint":
-            self.held = source.hold(self.networks, self.part)
+        part = None if self.part is None else replace(self.part, size=(self.job.width, self.job.height))
+        self._hold(part)
 
         def begin() -> Tensor:
             if self.networks.spec.beside and init.denoising_strength == 1:
                 return noise.initial() * float((sigmas[first] ** 2 + 1) ** 0.5)
-            return self._start(init, noise) + noise.initial() * float(sigmas[first])
+            return self._start(init, part, noise) + noise.initial() * float(sigmas[first])
 
         return Leg(0, self.network, self.job.sampler, sigmas[first:], noise, first), begin
 
-    def _start(self, init: InitImage, noise: BatchNoise) -> Tensor:
+    def _hold(self, part: masks.Part | None) -> None:
+        """Keep what the mask leaves of the picture, at the size that the next leg draws it."""
+        if part is not None and self.networks.spec.beside != "inpaint":
+            self.held = source.hold(self.networks, part)
+
+    def _start(self, init: InitImage, part: masks.Part | None, noise: BatchNoise) -> Tensor:
         """The clean latents that drawing starts from: (B or 1, C, h, w)."""
-        if self.part is None or init.mask is None:
+        if part is None or init.mask is None:
             return source.to_latent(self.networks, init, self.job.width, self.job.height, self.job.size)
-        held = self.held or source.hold(self.networks, self.part)
-        return source.fill(self.networks, self.part, held, init.mask.fill, noise.at(0)(_START_DRAW))
+        held = self.held or source.hold(self.networks, part)
+        return source.fill(self.networks, part, held, init.mask.fill, noise.at(0)(_START_DRAW))
 
     def _noise(self, width: int, height: int) -> BatchNoise:
         spec = self.networks.spec
@@ -330,7 +337,7 @@ def draw(
         second = None if job.second is None else _guided(job, networks, cache, job.second)
         refined = None if refiner is None else _guided(job, refiner.model.networks, refiner.model.cache, job.second)
         done("encode")
-        part = source.part_of(job.request, job.width, job.height)
+        part = source.part_of(job.request, *job.size)
         sampler = Sampler(job, networks, network, schedule, on_step, resume, second, upscale, part, refiner, refined)
         latent = sampler.run()
         done("sample")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sfumato.engine import source
 from sfumato.errors import RequestError
 from sfumato.families.base import Spec
-from sfumato.request import MAX_SCALE, MAX_STEPS, Hires, InitImage, Txt2ImgRequest
+from sfumato.request import MAX_SCALE, MAX_STEPS, Hires, Txt2ImgRequest
 from sfumato.sampling import names
 
 #: From how many times the model's own number of pixels a picture is drawn in two passes unasked.
@@ -48,7 +49,7 @@ def automatic(request: Txt2ImgRequest, width: int, height: int, spec: Spec) -> t
     wished size is not far above the model's, or another picture says where things are.
     """
     native = spec.native_size[0] * spec.native_size[1]
-    if width * height < FAR_ABOVE * native or _is_led(request.init, spec):
+    if width * height < FAR_ABOVE * native or _is_led(request, width, height, spec):
         return None
     ratio = math.sqrt(native / (width * height))
     steps = max(1, round(request.steps * spec.second_pass))
@@ -56,11 +57,15 @@ def automatic(request: Txt2ImgRequest, width: int, height: int, spec: Spec) -> t
     return (_near(width * ratio, spec), _near(height * ratio, spec)), second
 
 
-def _is_led(init: InitImage | None, spec: Spec) -> bool:
-    """Whether a picture to start from keeps its subject from coming twice."""
-    if init is None:
+def _is_led(request: Txt2ImgRequest, width: int, height: int, spec: Spec) -> bool:
+    """Whether a picture to start from keeps its subject from coming twice: what is around a small part does."""
+    if (init := request.init) is None:
         return False
-    return spec.beside == "edit" or init.mask is not None or init.denoising_strength <= LOOSE * spec.second_pass
+    if spec.beside == "edit" or init.denoising_strength <= LOOSE * spec.second_pass:
+        return True
+    part = source.part_of(request, width, height)
+    box = None if part is None else part.seen()[1].getbbox()
+    return box is not None and (box[2] - box[0]) * (box[3] - box[1]) <= math.prod(spec.native_size)
 
 
 def resolve(

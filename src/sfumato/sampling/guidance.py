@@ -10,15 +10,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """``uncond + scale * (cond - uncond)``; ``scale=1`` gives ``cond`` (web-UI convention, not the paper's w).
-
-    Args:
-        cond, uncond: (B, C, H, W) predictions for the prompt and the negative prompt.
-    """
-    return combine((cond,), (1.0,), uncond, scale)
-
-
 def combine(conds: Sequence[Tensor], weights: Sequence[float], uncond: Tensor | None, scale: float) -> Tensor:
     """Guidance by several prompts joined with AND: ``uncond + scale * sum(w_i * (cond_i - uncond))``.
 

@@ -139,17 +139,6 @@ def open_any(path: Path) -> Any:
     return TensorSource(path)
 
 
-def open_source(path: Path) -> TensorSource:
-    """The weights in a ``.safetensors`` file, behind a shards' index, or in one folder of a diffusers model.
-
-    Raises:
-        CheckpointError: there is nothing to read, or it is damaged.
-    """
-    if path.is_dir():
-        return open_part(path)
-    return TensorSource(*_shards(path)) if path.suffix == ".json" else TensorSource(path)
-
-
 def open_part(folder: Path) -> TensorSource:
     """The weights in one folder of a diffusers model: a single file or the shards that an index names."""
     names = ("diffusion_pytorch_model", "model")

@@ -9,7 +9,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from PIL import Image
 
-from sfumato import InitImage, Txt2ImgRequest
+from sfumato import InitImage, Mask, Txt2ImgRequest
 from sfumato.engine import source
 from sfumato.engine.conditioning import Conditioning, Track
 from sfumato.engine.draw import GuidedNetwork, Sampler
@@ -123,6 +123,23 @@ def test_far_above_the_models_size_a_loose_start_is_drawn_in_two_passes(small):
     assert drawn.images[0].size == (SIDE, SIDE)
     assert all((_pixels(drawn.images[0]) == _pixels(each)).all() for each in resumed)
     assert (drawn.infos[0].first_size, drawn.infos[0].extra) == (None, {"Denoising strength": 0.75})
+
+
+@pytest.mark.parametrize(("side", "passes"), [(8, 1), (24, 2)])
+def test_a_large_part_under_a_mask_is_drawn_in_two_passes_and_the_rest_stays(small, side, passes):
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.paste(255, (2, 2, 2 + side, 2 + side))
+    picture = _gradient(SIDE, SIDE)
+    events = []
+    asked = _with(picture=picture, denoising_strength=1.0, mask=Mask(picture=mask, blur=0.0))
+    drawn = small.generate(asked, events.append).images[0]
+    again = small.generate(asked, resume=events[-2].resume).images[0]
+    changed = np.abs(_pixels(drawn) - _pixels(picture)).max(axis=2) > 0
+
+    assert len({event.resume.leg for event in events}) == passes
+    assert (_pixels(drawn) == _pixels(again)).all()
+    assert not changed[np.asarray(mask) == 0].any()
+    assert changed[np.asarray(mask) > 0].mean() > 0.9
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.7])

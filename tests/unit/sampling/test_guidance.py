@@ -4,21 +4,21 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from sfumato.sampling.guidance import combine, guide, rescale
+from sfumato.sampling.guidance import combine, rescale
 
 COND, OTHER, UNCOND = torch.tensor([[[[3.0]]]]), torch.tensor([[[[-1.0]]]]), torch.tensor([[[[1.0]]]])
 
 
 def test_scale_one_is_no_guidance():
-    assert torch.equal(guide(COND, UNCOND, 1.0), COND)
+    assert torch.equal(combine([COND], [1.0], UNCOND, 1.0), COND)
 
 
 def test_scale_zero_is_the_negative_prompt():
-    assert torch.equal(guide(COND, UNCOND, 0.0), UNCOND)
+    assert torch.equal(combine([COND], [1.0], UNCOND, 0.0), UNCOND)
 
 
 def test_scale_stretches_the_difference():
-    assert float(guide(COND, UNCOND, 7.5)) == 1 + 7.5 * 2
+    assert float(combine([COND], [1.0], UNCOND, 7.5)) == 1 + 7.5 * 2
 
 
 def test_prompts_joined_with_and_are_weighed_and_summed():

@@ -141,7 +141,10 @@ def test_no_caption_is_what_drawing_takes_for_none(make_run, base):
 
 
 def test_the_forecast_counts_what_the_network_takes_beside_words(make_run, base):
-    forecast = make_run(base=base.file).forecast()
+    run = make_run(base=base.file)
+    forecast = run.forecast()
+    weights = sum(p.nbytes for network in (run.trainee, run.networks.vae) for p in network.parameters())
+    moments = sum(3 * p.nbytes for p in run.trainee.trained().values())
 
     assert forecast.seconds > 0
-    assert forecast.memory_bytes > 400 * 2**20
+    assert forecast.memory_bytes > 400 * 2**20 + weights + moments

@@ -77,7 +77,7 @@ def _search_routes(router: APIRouter, services: Services) -> None:
     @router.get("/order", response_class=Response)
     def order(asked: Annotated[index.Query, Depends(_asked)]) -> Response:
         """Id, time and label of all pictures that fit, the newest first: enough to lay out any number of them."""
-        found = [asdict(each) for each in gallery.order(asked)]
+        found = [vars(each) for each in gallery.order(asked)]
         return Response(json.dumps({"total": len(found), "pictures": found}), media_type="application/json")
 
     @router.get("/models")

@@ -25,6 +25,7 @@ export default {
   `,
   mounted() {
     this.asked = 0;
+    this.beyond = 0; // what is in view comes first
     this.watcher = new ResizeObserver(this.measure);
     this.watcher.observe(this.$el);
     addEventListener("scroll", this.measure, { passive: true });
@@ -85,6 +86,11 @@ export default {
       this.at = Math.max(0, Math.min(this.at, this.pictures.length - 1));
       const there = new Set(this.pictures.map((one) => one.id));
       this.take(Object.keys(this.chosen).filter((id) => there.has(id)));
+      this.beyond = 0;
+      this.measure();
+      await this.$nextTick();
+      await Promise.allSettled([...this.$el.querySelectorAll("img")].map((image) => image.decode()));
+      this.beyond = BEYOND;
       this.measure();
     },
     thumbnail(one) {
@@ -101,8 +107,8 @@ export default {
       this.columns = Math.max(1, Math.floor((box.width + GAP) / (NARROWEST + GAP)));
       this.side = (box.width - GAP * (this.columns - 1)) / this.columns;
       const row = (y) => Math.floor(Math.max(0, y - box.top) / this.step);
-      this.first = Math.min(this.pictures.length, row(-BEYOND * innerHeight) * this.columns);
-      this.last = Math.min(this.pictures.length, (row((1 + BEYOND) * innerHeight) + 1) * this.columns);
+      this.first = Math.min(this.pictures.length, row(-this.beyond * innerHeight) * this.columns);
+      this.last = Math.min(this.pictures.length, (row((1 + this.beyond) * innerHeight) + 1) * this.columns);
     },
 
     // Keys in the grid, and from one picture to the next while one is looked at.

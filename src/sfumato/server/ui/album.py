@@ -10,6 +10,9 @@ from nicegui import ui
 from sfumato.gallery.index import Query
 from sfumato.server.ui.words import say
 
+#: Where the page asks for the order; ``album.js`` knows it too.
+ORDER = "/api/v1/gallery/order?"
+
 
 class Album(ui.element, component="album.js"):
     """The pictures of a query. The page asks the API for their order, and lays out those that are near the view."""
@@ -22,6 +25,9 @@ class Album(ui.element, component="album.js"):
     ) -> None:
         """``opened`` gets the id of a picture, ``chosen`` those of several, ``refused`` why there are none."""
         super().__init__()
+        ui.add_head_html(
+            f'<link rel="preload" as="fetch" crossorigin href="{ORDER}">'
+        )  # asked before the scripts are read
         self.props["words"] = {"gallery": say("gallery"), "choose": say("choose"), "failed": say("no_answer")}
         self.props["query"], self.props["version"], self.props["viewed"] = "", 0, ""
         self.on("open", lambda event: opened(str(event.args)))

@@ -64,8 +64,9 @@ class CreatePage(Workbench[CreateForm]):
         variation(form)
         refiner(form, desk.services)
         second_pass(form, desk.services)
-        OutlookLine(form, desk.services, self._fit)
-        self.build_button()
+        with ui.element("div").classes("foot"):
+            OutlookLine(form, desk.services, self._fit)
+            self.build_button()
 
     def _build_examples(self) -> None:
         ui.label(say("examples")).classes("faint")

@@ -76,8 +76,9 @@ class EditPage(Workbench[EditForm]):
         self._build_margins()
         fields.model(form, desk.services)
         fields.numbers(form)
-        OutlookLine(form, desk.services, form.take_nearest, form.sketch)
-        self.build_button()
+        with ui.element("div").classes("foot"):
+            OutlookLine(form, desk.services, form.take_nearest, form.sketch)
+            self.build_button()
 
     def _build_mask_options(self) -> None:
         form, expansion = self.form, ui.expansion(say("mask_options")).props("dense dense-toggle").mark("mask-options")

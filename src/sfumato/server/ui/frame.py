@@ -49,4 +49,5 @@ def frame(current: str) -> Iterator[None]:
                 link.props(f'aria-label="{say(key)}"' + (' aria-current="page"' if key == current else ""))
         ui.button(icon="contrast", on_click=turn).props(f'flat round dense aria-label="{say("theme")}"')
     with ui.element("div").props('id="main" tabindex="-1"').classes("main"):
+        ui.html(say(current), sanitize=False, tag="h1").classes("unseen")
         yield

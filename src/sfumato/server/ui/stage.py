@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
-from nicegui import ui
+from nicegui import run, ui
 
 from sfumato.errors import JobStateError, SfumatoError, UnknownJobError
+from sfumato.gallery.album import Trashed
 from sfumato.jobs.states import State
 from sfumato.jobs.types import Job, Picture, Progress
 from sfumato.server.services import Services
@@ -56,11 +57,11 @@ class Stage:
         self._strip = ui.element("div").classes("strip").props(f'role="group" aria-label="{say("results")}"')
 
     def _button(self, key: str, act: Callable[[Job, int], object]) -> ui.button:
-        def run() -> object:
+        def press() -> object:
             job = self._get(self._shown[0]) if self._shown else None
             return act(job, self._shown[1]) if self._shown and job is not None and job.pictures else None
 
-        return ui.button(say(key), on_click=run).props("flat no-caps").mark(key)
+        return ui.button(say(key), on_click=press).props("flat no-caps").mark(key)
 
     def resume(self, jobs: list[str]) -> None:
         """Show what an earlier visit left, as it is by now."""
@@ -176,10 +177,14 @@ class Stage:
     def _download(self, job: Job, index: int) -> None:
         ui.download.from_url(picture_url(job, index), job.pictures[index].path.name)
 
-    def _trash(self, job: Job, index: int) -> None:
+    async def _trash(self, job: Job, index: int) -> None:
         """Move the picture to the gallery's trash, and show the one that is next to it by now."""
+
+        def move() -> Trashed:
+            return self._gallery.trash(self._gallery.add(job.pictures[index].path).id)
+
         try:
-            gone = self._gallery.trash(self._gallery.add(job.pictures[index].path).id)
+            gone = await run.io_bound(move)
         except SfumatoError as error:
             ui.notify(str(error), type="warning")
             return
