@@ -188,6 +188,8 @@ class Stage:
         except SfumatoError as error:
             ui.notify(str(error), type="warning")
             return
+        if gone is None:  # the server ends
+            return
         self._back.offer((gone,))
         left = [(one, k) for one, found in self._look(self.jobs).items() for k in _there(found)]
         self._shown = min(left, key=lambda each: (each[0] != job.id, -self.jobs.index(each[0])), default=None)
