@@ -64,6 +64,16 @@ def test_every_page_fits_a_phone(address: str, page: Page) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
 
 
+def test_the_button_that_starts_is_in_view_on_low_windows(address: str, page: Page) -> None:
+    page.set_viewport_size({"width": 1180, "height": 720})
+    for name in ("", "edit", "upscale", "explore", "train"):
+        page.goto(f"{address}/{name}")
+        page.locator(".go").click(trial=True)
+        assert page.locator(".go").bounding_box()["y"] < 720, name  # type: ignore[index]
+        if name in ("", "edit"):
+            expect(page.get_by_text(re.compile(r"GB free"))).to_be_in_viewport()
+
+
 def test_prompts_take_loras_and_styles(address: str, page: Page, folder: Path) -> None:
     page.goto(address)
     prompt = page.get_by_label("Prompt", exact=True)

@@ -48,9 +48,8 @@ class GuidedNetwork:
 
     ``step`` says which of the sampler's steps it is in; the caller moves it on. All encodings of one length go
     through the UNet as one batch; an encoding is of one text for all B pictures, or of B, one for each. ``beside``
-    (1, C', h, w) are the channels that the UNet takes after the latent's.
-    With an ``image_scale`` a third prediction, without the picture beside, says how near to it to stay (Brooks et al.
-    2023, "InstructPix2Pix", equation 3).
+    (1, C', h, w) are the channels that the UNet takes after the latent's. With an ``image_scale`` a third prediction,
+    without the picture beside, says how near to it to stay (Brooks et al. 2023, "InstructPix2Pix", equation 3).
     """
 
     def __init__(
@@ -162,9 +161,8 @@ class Sampler:
     """Everything that sampling needs but the latents; both passes of a large picture go through it.
 
     Each pass is a leg of the way; those before the resume point are not gone again. ``second`` is the network with the
-    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a
-    picture is drawn, at the finished size. ``refined`` is
-    the ``refiner``'s network with the words of the last pass, which it ends.
+    second pass's words, ``upscale`` what enlarges pixels for it; ``part`` is what of a picture is drawn, at the size
+    that it ends with. ``refined`` is the ``refiner``'s network with the words of the last pass, which it ends.
     """
 
     job: Job

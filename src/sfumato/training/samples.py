@@ -56,12 +56,12 @@ def sample(
 
 def _groups(words: Sequence[Conditioning], count: int) -> Iterator[list[int]]:
     """The rows of up to ``count`` that are drawn at once: whose texts are all of one length; others are alone."""
-    alike: dict[int, list[int]] = {}
+    alike: dict[tuple[int, int | None], list[int]] = {}
     for row, each in enumerate(words):
         tracks = [*each.positive, *([each.negative] if each.negative else [])]
         lengths = {encoding.context.shape[1] for track in tracks for _, encoding in track.spans}
-        plain = len(lengths) == len(each.positive) == each.positive[0].weight == 1
-        alike.setdefault(lengths.pop() if plain else -row, []).append(row)
+        plain = len(lengths) == 1 and len(each.positive) == 1 and each.positive[0].weight == 1
+        alike.setdefault((lengths.pop(), None) if plain else (0, row), []).append(row)
     for rows in alike.values():
         yield from (rows[first : first + count] for first in range(0, len(rows), count))
 

@@ -7,7 +7,7 @@ const BEYOND = 1.5;
 const WAYS = { ArrowLeft: -1, ArrowRight: 1 };
 
 export default {
-  props: { query: String, version: Number, viewed: String, words: Object },
+  props: { order: String, query: String, version: Number, viewed: String, words: Object },
   emits: ["open", "choose", "refused"],
   data: () => ({ pictures: [], columns: 1, side: NARROWEST, first: 0, last: 0, at: 0, chosen: {} }),
   template: `
@@ -74,7 +74,7 @@ export default {
     async load() {
       const asked = ++this.asked;
       try {
-        const answer = await fetch(`/api/v1/gallery/order?${this.query}`);
+        const answer = await fetch(this.order + this.query);
         const told = await answer.json();
         if (asked !== this.asked) return;
         if (!answer.ok) throw new Error(told.error?.message ?? this.words.failed);
@@ -86,7 +86,6 @@ export default {
       this.at = Math.max(0, Math.min(this.at, this.pictures.length - 1));
       const there = new Set(this.pictures.map((one) => one.id));
       this.take(Object.keys(this.chosen).filter((id) => there.has(id)));
-      this.beyond = 0;
       this.measure();
       await this.$nextTick();
       await Promise.allSettled([...this.$el.querySelectorAll("img")].map((image) => image.decode()));

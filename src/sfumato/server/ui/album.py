@@ -10,7 +10,7 @@ from nicegui import ui
 from sfumato.gallery.index import Query
 from sfumato.server.ui.words import say
 
-#: Where the page asks for the order; ``album.js`` knows it too.
+#: Where the page asks for the pictures' order.
 ORDER = "/api/v1/gallery/order?"
 
 
@@ -29,6 +29,7 @@ class Album(ui.element, component="album.js"):
             f'<link rel="preload" as="fetch" crossorigin href="{ORDER}">'
         )  # asked before the scripts are read
         self.props["words"] = {"gallery": say("gallery"), "choose": say("choose"), "failed": say("no_answer")}
+        self.props["order"] = ORDER
         self.props["query"], self.props["version"], self.props["viewed"] = "", 0, ""
         self.on("open", lambda event: opened(str(event.args)))
         self.on("choose", lambda event: chosen([str(each) for each in event.args]))

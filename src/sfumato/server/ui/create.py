@@ -64,9 +64,7 @@ class CreatePage(Workbench[CreateForm]):
         variation(form)
         refiner(form, desk.services)
         second_pass(form, desk.services)
-        with ui.element("div").classes("foot"):
-            OutlookLine(form, desk.services, self._fit)
-            self.build_button()
+        self.build_button(above=lambda: OutlookLine(form, desk.services, self._fit))
 
     def _build_examples(self) -> None:
         ui.label(say("examples")).classes("faint")

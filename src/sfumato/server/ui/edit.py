@@ -76,9 +76,7 @@ class EditPage(Workbench[EditForm]):
         self._build_margins()
         fields.model(form, desk.services)
         fields.numbers(form)
-        with ui.element("div").classes("foot"):
-            OutlookLine(form, desk.services, form.take_nearest, form.sketch)
-            self.build_button()
+        self.build_button(above=lambda: OutlookLine(form, desk.services, form.take_nearest, form.sketch))
 
     def _build_mask_options(self) -> None:
         form, expansion = self.form, ui.expansion(say("mask_options")).props("dense dense-toggle").mark("mask-options")

@@ -72,7 +72,8 @@ class TrainPage:
         self._error.set_visibility(False)
         self._found = ui.element("div").props('aria-live="polite"').mark("plan")
         self._look = ui.button(say("train_plan"), on_click=self._plan).props("outline no-caps").classes("w-full")
-        ui.button(say("train_start"), on_click=self._start).props("unelevated no-caps").classes("go")
+        with ui.element("div").classes("launch"):
+            ui.button(say("train_start"), on_click=self._start).props("unelevated no-caps").classes("go")
 
     async def _take(self, event: UploadEventArguments) -> None:
         """Keep a file that was sent, in the upload of this visit's name."""

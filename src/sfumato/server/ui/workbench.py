@@ -39,12 +39,14 @@ class Workbench(Generic[F]):
         ui.timer(0.3, refresh)
         ui.timer(2, self.keep)
 
-    def build_button(self, words: str = say("generate")) -> None:
-        """The button, with room above it for what is wrong."""
-        self.error = ui.label().classes("error").props('role="alert"')
-        self.error.set_visibility(False)
-        button = ui.button(words, on_click=self.generate).classes("go")
-        button.props(f'unelevated no-caps title="{say("generate_hint")}"').mark("generate")
+    def build_button(self, words: str = say("generate"), above: Callable[[], object] = lambda: None) -> None:
+        """The button, which stays in view with what ``above`` builds and what is wrong."""
+        with ui.element("div").classes("launch"):
+            above()
+            self.error = ui.label().classes("error").props('role="alert"')
+            self.error.set_visibility(False)
+            button = ui.button(words, on_click=self.generate).classes("go")
+            button.props(f'unelevated no-caps title="{say("generate_hint")}"').mark("generate")
 
     async def generate(self) -> None:
         """Put the form's request into the queue; what is wrong with it is said above the button."""
