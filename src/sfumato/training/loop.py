@@ -106,14 +106,30 @@ class Loop:
             losses.append(self._backward(batch))
             seen += batch.items
         value = accelerator.gather(torch.cat(losses)).mean().item()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), settings.max_grad_norm or math.inf)
-        if not math.isfinite(value) or not math.isfinite(norm.item()):
-            self._roll_back(sorted({item.path.name for item in seen}))
+        if not self._apply(value, sorted({item.path.name for item in seen})):
             return None
-        self.optimizer.step()
         self.step += 1
         self._update_average()
         return value
+
+    def _apply(self, value: float, names: list[str]) -> bool:
+        """Let the optimizer use the gradients; False if the step is to be made again.
+
+        In float16 the loss is scaled so that small gradients don't vanish. Where that makes large ones overflow, the
+        scale is halved; only what remains at a scale of 1 is wrong.
+        """
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm or math.inf)
+        if good := math.isfinite(value) and math.isfinite(norm.item()):
+            self.optimizer.step()
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        if scaler is not None:
+            scaler.update(None if good else scale / 2)
+        if not good and not (scale > 1 and math.isfinite(value)):
+            self._roll_back(names)
+        return good
 
     def _backward(self, batch: Batch) -> Tensor:
         """Add a batch's gradients; returns its pictures' losses."""

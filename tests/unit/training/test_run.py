@@ -117,6 +117,30 @@ def test_a_single_nan_costs_only_the_steps_since_the_state(trained, monkeypatch)
     _assert_equal(_weights(run), _weights(whole))
 
 
+def test_a_scaled_loss_that_overflows_is_scaled_less(trained, make_run, monkeypatch):
+    """As in float16, in float32: scaled by powers of two, numbers are the same bits unless they overflow."""
+    forward = Trainee.forward
+    monkeypatch.setattr(Trainee, "forward", lambda *args: forward(*args) * 2**8)
+    plain, _ = trained("plain")
+    run, steps = make_run("scaled"), []
+    run.accelerator.scaler = scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    run.start(None, steps.append)
+
+    assert [step.step for step in steps] == [1, 2, 3]
+    assert 1 < scaler.get_scale() < 2.0**127
+    _assert_equal(_weights(run), _weights(plain))
+
+
+def test_nan_is_not_for_a_smaller_scale(make_run, monkeypatch):
+    run, forward = make_run(), Trainee.forward
+    run.accelerator.scaler = scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    monkeypatch.setattr(Trainee, "forward", lambda *args: forward(*args) * float("nan"))
+
+    with pytest.raises(NumericError, match="step 1 gave NaN"):
+        run.start(None, lambda step: None)
+    assert scaler.get_scale() == 2.0**14
+
+
 def test_a_rate_that_is_too_high_is_said(make_run):
     run = make_run(method={"method": "full"}, max_steps=400, learning_rate=0.5, max_grad_norm=0.0)
 
