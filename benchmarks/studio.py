@@ -134,6 +134,22 @@ def open_times(browser: Browser, address: str, ready: str, rounds: int) -> dict[
     return spread(times)
 
 
+def menu_times(browser: Browser, address: str, name: str, ready: str, rounds: int) -> dict[str, float]:
+    """Milliseconds from a click in Create's menu until ``ready``, by a visitor who was on both pages before."""
+    times = []
+    with visitor(browser) as context:
+        page = context.new_page()
+        page.add_init_script(CELLS)
+        for _ in range(rounds + 2):
+            page.goto(address)
+            page.wait_for_function(READY)
+            page.get_by_role("link", name=name, exact=True).click()
+            page.wait_for_url("**/" + name.lower())
+            page.wait_for_function(ready, polling=10)
+            times.append(page.evaluate("performance.now()"))
+    return spread(times[2:])
+
+
 def begin_job(address: str, steps: int) -> str:
     """Queue a picture that takes long; returns the job's id when it is being drawn."""
     asked = {"request": {"prompt": "a sunflower", "width": 256, "height": 256, "steps": steps}, "save": False}
@@ -259,6 +275,7 @@ def main() -> None:
                 "gallery": lambda: {
                     "pictures": options.pictures,
                     "open_until_full": open_times(browser, f"{address}/gallery", FULL, options.rounds),
+                    "menu_until_full": menu_times(browser, address, "Gallery", FULL, options.rounds),
                     **scrolling(browser, address, options.frames),
                 },
                 "tabs": lambda: tabs(browser, address, process.pid, options),

@@ -35,11 +35,6 @@ class Ledger:
         self._live: dict[str, Progress] = {}
         self._pictures_lock = threading.Lock()
 
-    @property
-    def last_event(self) -> int:
-        """The number of the newest stored event."""
-        return self._hub.last
-
     def close(self) -> None:
         """Ends all subscriptions and closes the database."""
         self._hub.close()
