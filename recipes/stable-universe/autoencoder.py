@@ -17,6 +17,7 @@ from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from torch import Tensor, nn
 
 import pictures
+from compute import autocast
 from state import load_state, save_state
 
 NOISE = 0.05
@@ -87,7 +88,7 @@ def batch(pool: Tensor, count: int, g: torch.Generator, side: int) -> Tensor:
 
 def loss_of(model: AutoencoderTiny, x: Tensor, noise: float, g: torch.Generator) -> tuple[Tensor, float]:
     """L1 + L2 + gradients at three scales, plus a pull of the latents towards unit variance; and the PSNR in dB."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         z = model.encode(x * 2 - 1).latents
         y = model.decode(z + noise * torch.randn(z.shape, generator=g).to(z.dtype)).sample
     z, y, target = z.float(), y.float(), x * 2 - 1

@@ -19,6 +19,7 @@ from torch import Tensor
 import autoencoder
 import latents
 import pictures
+from compute import autocast
 from state import load_state, save_state
 
 SIDE, BATCH = 128, 8
@@ -34,14 +35,14 @@ def scenes(work: Path, subjects: int | None) -> Tensor:
 
 def encode(model: AutoencoderTiny, x: Tensor) -> Tensor:
     """Pictures in 0..1 to latents, without gradients."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast():
         z = model.encode((x * 2 - 1).contiguous(memory_format=torch.channels_last)).latents
     return z.float().clone()
 
 
 def loss_of(model: AutoencoderTiny, z: Tensor, target: Tensor) -> tuple[Tensor, float]:
     """Squared error with a little of the gradients' error, which keeps edges; and the PSNR in dB."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         y = model.decode(z).sample
     y = y.float()
     mse = F.mse_loss(y, target)

@@ -17,6 +17,7 @@ import text_encoder
 import unet
 from state import load_state
 
+OUTPUT = Path(__file__).parents[2] / "src/sfumato/builtin/stable-universe"
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
     "_name_or_path": "stable-universe",
@@ -52,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
-    parser.add_argument("--output", type=Path, default=Path("../../src/sfumato/builtin/stable-universe"))
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
     words, coder, network = text_encoder.build(tokenizer), autoencoder.build(), unet.build()

@@ -19,13 +19,14 @@ from torch import Tensor
 import autoencoder
 import captions
 import pictures
+from compute import autocast
 from state import load_state
 
 SHARD = 512
 #: Parts of the picture's side: a lone subject, and each of two.
 SIZE, PAIR_SIZE = 0.8125, 0.46875
-#: How often a subject stands alone on a pale background without a name.
-PALE = 3
+#: How often a subject stands alone on a background that no caption names.
+UNNAMED = 12
 
 
 def stamp(canvas: Tensor, rgba: Tensor, size: int, centre: tuple[float, float]) -> None:
@@ -42,9 +43,8 @@ def draw(scene: captions.Scene, rgba: Tensor, side: int, rng: random.Random) -> 
 
     The backgrounds of pairs are exact, so that a half of one fits a half of another.
     """
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
     if scene.second is None:
-        canvas = pictures.background([scene.colour], g)[0].expand(3, side, side).clone()
+        canvas = pictures.background(scene.colour, side, rng)
         stamp(canvas, rgba[scene.first.row], round(SIZE * side), (0.5, 0.5))
         return canvas
     colour = torch.tensor(pictures.BACKGROUNDS[scene.colour or "white"]) / 255
@@ -55,9 +55,9 @@ def draw(scene: captions.Scene, rgba: Tensor, side: int, rng: random.Random) -> 
 
 
 def all_scenes(pool: list[pictures.Subject]) -> list[captions.Scene]:
-    """Each subject alone on each background and on pale ones, and once on each side of a pair on each; shuffled."""
+    """Each subject alone on each background and on unnamed ones, and once on each side of a pair on each; shuffled."""
     rng = random.Random(0)
-    scenes = [captions.Scene(s, None, colour) for s in pool for colour in [*pictures.BACKGROUNDS] + [None] * PALE]
+    scenes = [captions.Scene(s, None, colour) for s in pool for colour in [*pictures.BACKGROUNDS] + [None] * UNNAMED]
     for colour in pictures.BACKGROUNDS:
         others = rng.sample(pool, len(pool))
         scenes += [captions.Scene(a, b, colour) for a, b in zip(pool, others, strict=True)]
@@ -71,7 +71,7 @@ def make_shard(path: Path, scenes: list[captions.Scene], rgba: Tensor, model: to
     out = []
     for first in range(0, len(scenes), 32):
         batch = torch.stack([draw(s, rgba, side, rng) for s in scenes[first : first + 32]]) * 2 - 1
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), autocast():
             out.append(model.encode(batch.contiguous(memory_format=torch.channels_last)).latents.half())
     rows = [(s.first.row, s.second.row if s.second else None, s.colour) for s in scenes]
     torch.save({"latents": torch.cat(out).contiguous(), "scenes": json.dumps(rows)}, path.with_suffix(".tmp"))
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--subjects", type=int, help="only the first so many lines of subjects.txt")
     parser.add_argument("--large", action="store_true", help="512x512 instead, of every fourth scene")
+    parser.add_argument("--every", type=int, default=1, help="only one of so many scenes")
     args = parser.parse_args()
     pool, rgba = pictures.pool(args.work, args.subjects), pictures.load_rgba(args.work)
     model = autoencoder.build()
@@ -90,7 +91,8 @@ def main() -> None:
     model = model.eval().to(memory_format=torch.channels_last)
     folder = args.work / f"latents-{len(pool)}{'-large' * args.large}"
     folder.mkdir(exist_ok=True)
-    began, scenes, side = time.time(), all_scenes(pool)[:: 4 if args.large else 1], pictures.SIDE << args.large
+    began, side = time.time(), pictures.SIDE << args.large
+    scenes = all_scenes(pool)[:: args.every * (4 if args.large else 1)]
     for index in range(0, len(scenes), SHARD):
         path = folder / f"{index // SHARD:05d}.pt"
         if not path.exists():

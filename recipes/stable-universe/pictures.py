@@ -6,7 +6,9 @@ Labels, tags and groups: npm ``emojibase-data``, MIT.
 
 from __future__ import annotations
 
+import colorsys
 import json
+import random
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -156,13 +158,14 @@ def over(top: Tensor, below: Tensor) -> Tensor:
     return top[:, :3] + below * (1 - top[:, 3:])
 
 
-def background(names: list[str | None], g: torch.Generator) -> Tensor:
-    """RGB in 0..1, (B, 3, 1, 1): the named colour, a little varied; for None a random pale tint."""
-    out = []
-    for name in names:
-        if name is None:
-            out.append(1 - torch.rand(3, generator=g) * 0.22)
-        else:
-            colour = torch.tensor(BACKGROUNDS[name]) / 255
-            out.append((colour + (torch.rand(3, generator=g) - 0.5) * 0.04).clamp(0, 1))
-    return torch.stack(out)[:, :, None, None]
+def background(name: str | None, side: int, rng: random.Random) -> Tensor:
+    """RGB in 0..1, (3, side, side): the named colour, a little varied; for None any hue, running into another."""
+    if name is not None:
+        colour = [channel / 255 + rng.uniform(-0.02, 0.02) for channel in BACKGROUNDS[name]]
+        return torch.tensor(colour).clamp(0, 1)[:, None, None].expand(3, side, side).clone()
+    hue, saturation = rng.random(), rng.uniform(0.1, 0.65)
+    corners = [
+        colorsys.hsv_to_rgb((hue + rng.uniform(-0.06, 0.06)) % 1, saturation, rng.uniform(0.72, 1)) for _ in range(4)
+    ]
+    small = torch.tensor(corners).T.reshape(1, 3, 2, 2)
+    return F.interpolate(small, (side, side), mode="bilinear", align_corners=True)[0]

@@ -23,6 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 import captions
 import pictures
 from bank import Bank
+from compute import autocast
 from state import load_state, save_state
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -201,7 +202,7 @@ def main() -> None:
             group["lr"] = RATE * min(1, (step + 1) / 100, (1 - done) / 0.4)
         latents, scenes = bank.draw(args.batch, rng, pairs=0.35)
         texts = [captions.write(s, rng, tags=0.25) for s in scenes]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             hidden, ends = states(model, tokenizer, texts, short=done < 0.85)
             error = (heads.layout(hidden[:, -GRID * GRID :]) - parts_of(latents)).square().mean()
             loss, hits = losses(heads, hidden, ends, scenes)

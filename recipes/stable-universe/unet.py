@@ -25,6 +25,7 @@ import captions
 import pictures
 import text_encoder
 from bank import Bank
+from compute import DTYPE
 from pointing import Pointer
 from state import load_state, save_state
 
@@ -77,14 +78,14 @@ def encode(model: CLIPTextModel, tokenizer: CLIPTokenizer, texts: list[str]) -> 
 
 
 class Trainer:
-    """Weights in float32 for the optimizer, a bfloat16 copy that computes, and their moving average."""
+    """Weights in float32 for the optimizer, a copy in DTYPE that computes, and their moving average."""
 
     def __init__(self, lr: float, high: float) -> None:
         torch.manual_seed(0)
         self.high = high
         self.master = build()
         self.average = copy.deepcopy(self.master)
-        self.network = copy.deepcopy(self.master).bfloat16().to(memory_format=torch.channels_last)
+        self.network = copy.deepcopy(self.master).to(DTYPE, memory_format=torch.channels_last)
         self.network.set_attn_processor(AttnProcessor())
         self.pointers = [Pointer() for _ in TAUGHT]
         for name, pointer in zip(TAUGHT, self.pointers, strict=True):
@@ -102,8 +103,8 @@ class Trainer:
         t = torch.randint(0, LARGE_TIMES, (len(latent),), generator=g) if large else self._times(len(latent), g)
         noise = torch.randn(latent.shape, generator=g)
         a, s = self.abar[t].sqrt()[:, None, None, None], (1 - self.abar[t]).sqrt()[:, None, None, None]
-        noisy = (a * latent + s * noise).bfloat16().contiguous(memory_format=torch.channels_last)
-        v = self.forward(noisy, t, words.bfloat16()).sample.float()
+        noisy = (a * latent + s * noise).to(DTYPE).contiguous(memory_format=torch.channels_last)
+        v = self.forward(noisy, t, words.to(DTYPE)).sample.float()
         loss = (v - (a * noise - s * latent)).square().mean()
         pointing = torch.stack([pointer.loss for pointer in self.pointers])
         (loss + (0 if large else POINTING) * pointing.sum()).backward()
@@ -121,6 +122,11 @@ class Trainer:
         """Uniform, but a share of ``high`` is drawn from :data:`HIGH` on."""
         t, late = torch.randint(0, 1000, (count,), generator=g), torch.randint(HIGH, 1000, (count,), generator=g)
         return torch.where(torch.rand(count, generator=g) < self.high, late, t)
+
+    def begin(self, network: UNet2DConditionModel) -> None:
+        """Take over a network's weights."""
+        for mine in (self.master, self.average, self.network):
+            mine.load_state_dict(network.state_dict())
 
     def parts(self) -> dict[str, object]:
         """What makes the state."""
@@ -147,7 +153,7 @@ def main() -> None:
     tokenizer = text_encoder.make_tokenizer(args.work / "tokenizer", [])
     words_model = text_encoder.build(tokenizer).eval()
     load_state(args.work / "text_encoder.pt", model=words_model)
-    words_model = words_model.bfloat16()
+    words_model = words_model.to(DTYPE)
     pool = pictures.pool(args.work, args.subjects)
     bank = Bank(args.work / f"latents-{len(pool)}", pictures.subjects(args.work))
     large = Bank(args.work / f"latents-{len(pool)}-large", pictures.subjects(args.work)) if args.large else bank
