@@ -1,8 +1,9 @@
-"""The exported model as the states of its stages, so that training goes on from what is shipped.
+"""The exported model as states of the stages, so that the diffusion model's training goes on from what is shipped.
 
     python onward.py --subjects 420
 
-The optimizers begin anew, and so do the steps.
+Its optimizer begins anew, and so do its steps. The other parts are what ``latents.py``, ``unet.py`` and ``export.py``
+read.
 """
 
 from __future__ import annotations

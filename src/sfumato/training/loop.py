@@ -118,13 +118,13 @@ class Loop:
         In float16 the loss is scaled so that small gradients don't vanish. Where that makes large ones overflow, the
         scale is halved; only what remains at a scale of 1 is wrong.
         """
-        scaler = self.accelerator.scaler
+        scaler, scale = self.accelerator.scaler, 1.0
         if scaler is not None:
+            scale = scaler.get_scale()
             scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm or math.inf)
         if good := math.isfinite(value) and math.isfinite(norm.item()):
             self.optimizer.step()
-        scale = 1.0 if scaler is None else scaler.get_scale()
         if scaler is not None:
             scaler.update(None if good else scale / 2)
         if not good and not (scale > 1 and math.isfinite(value)):
