@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -80,6 +81,12 @@ def test_an_order_is_drawn_and_opens_no_socket(start: Start, tmp_path: Path) -> 
         assert failed.cause.kind == "Defect"
         assert "A worker has no network" in failed.cause.message
     assert "socket.getaddrinfo" in notes.read_text()  # so the hook does hear of them
+
+
+def test_a_worker_lets_others_go_first(start: Start) -> None:
+    mine, its = psutil.Process().nice(), psutil.Process(start().process.pid).nice()
+
+    assert its == (psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else min(19, mine + 5))
 
 
 def test_a_worker_holds_the_model_that_it_was_told_to(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -20,6 +21,8 @@ from sfumato.server.ui.words import say
 from sfumato.weights.detect import LABELS
 from sfumato.weights.survey import surveys
 
+#: Seconds without a key after which it is told how the words are read.
+PAUSE = 0.25
 #: Between a model's name and its family where only one text can be given.
 PARTING = "\u2003"
 #: How one is shown, chosen and in the list; Vue fills the text in, as text.
@@ -39,8 +42,28 @@ _FAMILY = {
 }
 
 
+class Pause:
+    """Acts when nothing has been heard for a moment.
+
+    A browser draws the whole page anew for whatever changes on it, which would be felt at each key.
+    """
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def heard(self) -> None:
+        """Wait anew."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = asyncio.get_running_loop().call_later(PAUSE, self._act)
+
+
 class Offering(Protocol):
     """What is offered for the word that is being typed."""
+
+    def follow(self) -> None:
+        """Take in a change."""
 
     def refresh(self) -> None:
         """Offer what fits by now."""
@@ -54,13 +77,16 @@ def prompt(form: Form, name: str, desk: Desk, offer: Callable[[Names, ui.textare
     names = Names(desk.services)
 
     def tell() -> None:
+        if area.is_deleted:
+            return
         words = getattr(form, name) or ""
         count, room = desk.count_tokens(words)
         below.set_text(say("tokens", count=count, room=room))
         below.set_visibility(name == "prompt" or bool(words))
         read = read_prompt(words, names.now())
-        reading.set_content(read.html)
-        reading.set_visibility("<span" in read.html)
+        marked = "<span" in read.html
+        reading.set_content(read.html if marked else "")
+        reading.set_visibility(marked)
         wrong.set_text(" ".join(read.faults))
         wrong.set_visibility(bool(read.faults))
         if offers is not None:
@@ -73,7 +99,9 @@ def prompt(form: Form, name: str, desk: Desk, offer: Callable[[Names, ui.textare
     wrong = ui.label().classes("error").props('role="status"').mark(f"{name}-faults")
     below = ui.label().classes("faint").mark(f"{name}-tokens")
     tell()
-    area.on_value_change(tell)
+    if offers is not None:
+        area.on_value_change(offers.follow)
+    area.on_value_change(Pause(tell).heard)
 
 
 def number(form: object, name: str, low: float, high: float, *, step: float = 1, hint: str = "") -> ui.number:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Response
 from nicegui import ui
 
 from sfumato.server.ui import facts
+from sfumato.server.ui.assets import KeptAssets
 from sfumato.server.ui.create import CreatePage
 from sfumato.server.ui.desk import Desk
 from sfumato.server.ui.edit import EditPage, arrive
@@ -70,4 +71,5 @@ def mount(app: FastAPI, desk: Desk, folder: Path, secret: str) -> None:
         tailwind=False,
         show_welcome_message=False,
         reconnect_timeout=PATIENCE,
+        gzip_middleware_factory=KeptAssets,
     )

@@ -83,15 +83,20 @@ class Offers:
     def __init__(self, form: Form, names: Names, field: ui.textarea) -> None:
         self._form, self._names, self._field = form, names, field
         self._seen = form.prompt or ""
+        self._at = len(self._seen)
         self._shown: list[tuple[str, str]] = []
         self._row = ui.row().classes("gap-1").props(f'role="group" aria-label="{say("offers")}"').mark("offers")
         self._row.set_visibility(False)
 
+    def follow(self) -> None:
+        """Take in where typing stands; to be called at each change."""
+        prompt = self._form.prompt or ""
+        self._at, self._seen = caret(self._seen, prompt), prompt
+
     def refresh(self) -> None:
         """Offer what fits by now."""
-        prompt, known = self._form.prompt or "", self._names.now()
-        at = caret(self._seen, prompt)
-        begun, rest, self._seen = prompt[:at], prompt[at:], prompt
+        prompt, known = self._seen, self._names.now()
+        begun, rest = prompt[: self._at], prompt[self._at :]
         found = [] if rest[:1].isalnum() else completions(begun, known.loras, known.embeddings, known.wildcards)
         found = [(name, words + rest) for name, words in found]
         if found == self._shown:

@@ -1,0 +1,58 @@
+"""The pages' scripts, styles and fonts from memory: each is read and packed once, not for every new visitor."""
+
+from __future__ import annotations
+
+from nicegui import __version__
+from starlette.datastructures import Headers
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: What lies under it never changes: a browser keeps it for a year.
+PREFIX = f"/_nicegui/{__version__}/"
+#: Bytes, packed; more is sent as it is read.
+MOST = 16 << 20
+
+
+class KeptAssets(GZipMiddleware):
+    """Packs what is sent, as its parent does, and remembers whole files of NiceGUI's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self._kept: dict[tuple[str, bool], tuple[Message, ...]] = {}
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _is_asset(scope):
+            await super().__call__(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        key = (scope["path"], "gzip" in headers.get("accept-encoding", ""))
+        if key not in self._kept:
+            told: list[Message] = []
+
+            async def listen(message: Message) -> None:
+                told.append(message)
+                await send(message)
+
+            await super().__call__(scope, receive, listen)
+            self._keep(key, told)
+            return
+        for message in self._kept[key]:
+            await send(message)
+
+    def _keep(self, key: tuple[str, bool], told: list[Message]) -> None:
+        start, *parts = told
+        body = b"".join(part.get("body", b"") for part in parts)
+        if start["status"] == 200 and self._bytes + len(body) <= MOST:
+            self._bytes += len(body)
+            self._kept[key] = (start, {"type": "http.response.body", "body": body})
+
+
+def _is_asset(scope: Scope) -> bool:
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and scope["path"].startswith(PREFIX)
+        and not scope["query_string"]
+        and "range" not in Headers(scope=scope)
+    )
