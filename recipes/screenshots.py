@@ -39,7 +39,7 @@ DRAWN = (
     "a snail on a green background",
     "a puppy on a red background",
 )
-LAST = "a dog and a cat on a teal background"
+LAST = "a cat and a robot on a teal background"
 
 
 def post(page: Page, address: str, prompt: str, steps: int = 20, side: int = 256) -> None:
@@ -74,7 +74,7 @@ def edit(page: Page, address: str, _: Path) -> None:
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] * 0.9, middle + row * high, steps=8)
         page.mouse.up()
-    page.get_by_label("Prompt", exact=True).fill("a dog and a pig on a teal background")
+    page.get_by_label("Prompt", exact=True).fill("a cat and a pumpkin on a teal background")
 
 
 def upscale(page: Page, address: str, _: Path) -> None:
