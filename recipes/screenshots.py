@@ -145,7 +145,7 @@ def shoot(page: Page, output: Path, name: str) -> None:
         page.set_viewport_size(PHONE if way == "phone" else DESK)
         page.wait_for_timeout(700)
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        picture.save(output / f"{name}-{way}.webp", quality=82, method=6)
+        picture.save(output / f"studio-{name}-{way}.webp", quality=82, method=6)
     page.set_viewport_size(DESK)
 
 
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", help="only these pages; the first is always made")
     args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as (address, _), sync_playwright() as playwright:
         folder = Path(name)
         new_thing.write(folder / "zorblins", 256)
