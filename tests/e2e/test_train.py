@@ -45,7 +45,7 @@ def test_the_command_of_the_docs_fine_tunes_the_built_in_model(place):
     planned = _train("--data_dir", "./data/", "--epochs", "100", "--learning_rate", "1e-4", "--plan")
     assert planned.returncode == 0, planned.stderr
     assert "10 pictures" in planned.stderr
-    assert "and 168 that the base draws" in planned.stderr
+    assert "and 84 that the base draws" in planned.stderr
     assert "2000 of 1 pictures" in planned.stderr
     assert not (place / "outputs").exists()
 
