@@ -18,34 +18,38 @@ class KeptAssets(GZipMiddleware):
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
-        self._kept: dict[tuple[str, bool], tuple[Message, ...]] = {}
+        self._kept: dict[tuple[str, bool], tuple[list[tuple[bytes, bytes]], bytes]] = {}
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _is_asset(scope):
             await super().__call__(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        key = (scope["path"], "gzip" in headers.get("accept-encoding", ""))
-        if key not in self._kept:
-            told: list[Message] = []
-
-            async def listen(message: Message) -> None:
-                told.append(message)
-                await send(message)
-
-            await super().__call__(scope, receive, listen)
-            self._keep(key, told)
+        key = (scope["path"], "gzip" in Headers(scope=scope).get("accept-encoding", ""))
+        if key in self._kept:
+            headers, body = self._kept[key]
+            # a list of its own: middleware further out adds to it
+            await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+            await send({"type": "http.response.body", "body": body})
             return
-        for message in self._kept[key]:
+        told: list[Message] = []
+
+        async def listen(message: Message) -> None:
+            told.append({**message, "headers": list(message.get("headers", ()))})
             await send(message)
 
+        await super().__call__(scope, receive, listen)
+        if len(told) > 1 and not told[-1].get("more_body", False):
+            self._keep(key, told)
+
     def _keep(self, key: tuple[str, bool], told: list[Message]) -> None:
+        """Only what there is, for everyone."""
         start, *parts = told
-        body = b"".join(part.get("body", b"") for part in parts)
-        if start["status"] == 200 and self._bytes + len(body) <= MOST:
+        headers, body = start["headers"], b"".join(part.get("body", b"") for part in parts)
+        own = "set-cookie" in Headers(raw=headers)
+        if start["status"] == 200 and not own and self._bytes + len(body) <= MOST:
             self._bytes += len(body)
-            self._kept[key] = (start, {"type": "http.response.body", "body": body})
+            self._kept[key] = (headers, body)
 
 
 def _is_asset(scope: Scope) -> bool:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from sfumato.server.ui import assets
 from sfumato.server.ui.assets import PREFIX, KeptAssets
@@ -28,6 +29,12 @@ def _answer(request: Request) -> Response:
             yield WORDS
 
     return StreamingResponse(parts(), media_type="text/javascript")
+
+
+def _with_cookie(request: Request) -> Response:
+    answer = _answer(request)
+    answer.set_cookie("id", "1")
+    return answer
 
 
 @pytest.fixture
@@ -58,6 +65,36 @@ def test_what_may_change_or_is_not_there_is_asked_for_each_time(client: TestClie
 def test_a_part_of_a_file_is_none(client: TestClient) -> None:
     client.get(f"{PREFIX}a.js")
     client.get(f"{PREFIX}a.js", headers={"range": "bytes=0-9"})
+
+    assert len(read) == 2
+
+
+def test_nobody_gets_what_was_meant_for_another() -> None:
+    """Middleware further out adds to an answer in place."""
+    read.clear()
+    kept = KeptAssets(Starlette(routes=[Route("/{path:path}", _answer)]))
+
+    async def number(scope: Scope, receive: Receive, send: Send) -> None:
+        async def mark(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"set-cookie", b"id=%d" % len(seen)))
+            await send(message)
+
+        await kept(scope, receive, mark)
+
+    seen: list[str] = []
+    for _ in range(3):
+        answer = TestClient(number).get(f"{PREFIX}a.js")
+        seen.append(answer.headers["set-cookie"])
+    assert seen == ["id=0", "id=1", "id=2"]
+    assert len(read) == 1
+
+
+def test_an_answer_with_a_cookie_is_for_one_alone() -> None:
+    read.clear()
+    client = TestClient(KeptAssets(Starlette(routes=[Route("/{path:path}", _with_cookie)])))
+    for _ in range(2):
+        client.get(f"{PREFIX}a.js")
 
     assert len(read) == 2
 
