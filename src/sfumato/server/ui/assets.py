@@ -19,7 +19,6 @@ class KeptAssets(GZipMiddleware):
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app)
         self._kept: dict[tuple[str, bool], tuple[list[tuple[bytes, bytes]], bytes]] = {}
-        self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _is_asset(scope):
@@ -46,9 +45,8 @@ class KeptAssets(GZipMiddleware):
         """Only what there is, for everyone."""
         start, *parts = told
         headers, body = start["headers"], b"".join(part.get("body", b"") for part in parts)
-        own = "set-cookie" in Headers(raw=headers)
-        if start["status"] == 200 and not own and self._bytes + len(body) <= MOST:
-            self._bytes += len(body)
+        room = MOST - sum(len(each) for _, each in self._kept.values())
+        if start["status"] == 200 and "set-cookie" not in Headers(raw=headers) and len(body) <= room:
             self._kept[key] = (headers, body)
 
 
