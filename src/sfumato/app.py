@@ -196,7 +196,7 @@ def _outlook(settings: Settings, crew: Crew, model: str, ask: Ask, refiner: str 
     if refiner is not None:
         sizes = sizes.beside(sizes_of(models_folder.find(refiner, [Path(settings.models_dir)])))
     chosen = formats.choose(settings.model.precision, facts.kind, facts.bf16, facts.fp16)
-    return outlook(sizes, ask, chosen, facts.free_memory + held, settings.memory)
+    return outlook(sizes, ask, chosen, facts.free_memory + held, settings.memory, device=facts.kind)
 
 
 def tools(settings: Settings) -> Tools:

@@ -31,7 +31,7 @@ def run(flags: Txt2ImgFlags) -> None:
     chosen = formats.choose(settings.model.precision, facts.kind, facts.bf16, facts.fp16)
     width, height = settings.model.size
     free = room(facts.free_memory)
-    made = plan(sizes_of(path), Ask(width, height, flags.batch_size), chosen, free, settings.memory)
+    made = plan(sizes_of(path), Ask(width, height, flags.batch_size), chosen, free, settings.memory, device=facts.kind)
     if flags.json:
         typer.echo(json.dumps({**asdict(made), "free": free}))
         return

@@ -15,7 +15,7 @@ class Residency:
     """One model's networks in memory, as plans say.
 
     On a CPU, a network that is to leave gets a mapped file of its own, and its memory goes back after the stages that
-    use it. On other devices all networks stay: nothing of this is tested there.
+    use it. On other devices these stay: nothing of this is tested there.
     """
 
     def __init__(self, networks: Networks, folder: Path) -> None:

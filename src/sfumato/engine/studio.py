@@ -40,10 +40,12 @@ from sfumato.runtime.plan import Ask, Plan, Sizes, check_wish, step_down
 from sfumato.runtime.plan import plan as make_plan
 from sfumato.runtime.precision import choose
 from sfumato.runtime.threads import set_threads
-from sfumato.weights.digest import model_hash, network_hash
+from sfumato.weights.digest import model_hash, model_stamp, network_hash
 from sfumato.weights.sizes import sizes_of
 
 _log = logging.getLogger(__name__)
+#: Pixels of a picture, before a request says which.
+_USUAL = (512, 512)
 BUILT_IN = "stable-universe"
 
 
@@ -109,6 +111,7 @@ class Studio:
         self._loaded: LoadedModel | None = None
         self._hashing = ThreadPoolExecutor(1, "hash")
         self._sizes: Sizes | None = None
+        self._files: tuple[object, ...] = ()
         self._used: Plan | None = None
         self._lock = threading.Lock()
 
@@ -143,6 +146,7 @@ class Studio:
         upscale = self._upscalers.find(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         self._open_refiner(request.refiner)
         self._change_vae(request.vae)
+        self._notice_changed_files()
         first = None  # what can't fit is refused before anything is loaded
         if self._loaded is None or self._refiner is not None:
             first = self.plan(*expected_size(request), request.batch_size, request.refiner)
@@ -212,15 +216,18 @@ class Studio:
         if refiner is not None:
             sizes = sizes.beside(sizes_of(models_folder.find(refiner, self._folders)))
         facts = quick("cpu") if self.facts.kind == "cpu" else self.facts
-        return make_plan(sizes, Ask(width, height, batch), self._formats, memory.room(facts.free_memory), self._memory)
+        free = memory.room(facts.free_memory)
+        return make_plan(sizes, Ask(width, height, batch), self._formats, free, self._memory, device=facts.kind)
 
     def load(self, plan: Plan | None = None) -> LoadedModel:
-        """The model, loaded at the first call, and again where a plan wants its weights elsewhere."""
-        streamed = plan.streamed if plan else ()
-        if self._loaded is not None and plan is not None and self._loaded.streamed != streamed:
+        """The model, loaded at the first call, and again where a plan wants its weights elsewhere. Without a plan it is
+        loaded for one picture of the usual size.
+        """
+        if self._loaded is not None and plan is not None and self._loaded.streamed != plan.streamed:
             self._loaded = None
         if self._loaded is None:
-            path = models_folder.find(self.model, self._folders)
+            streamed = (plan or self.plan(*_USUAL)).streamed
+            path, self._files = models_folder.find(self.model, self._folders), self._stamps()
             hashed = self._hashing.submit(model_hash, path)
             model = loading.load(path, self._parts(), self._precision, self.facts, hashed, streamed=streamed)
             previews.add_decoder(model.networks, self._folders, self._precision.vae_dtype)
@@ -240,12 +247,24 @@ class Studio:
             models_folder.find_parts(wanted, "vae", self._folders)
             self._vae, self._loaded, self._sizes = wanted, None, None
 
+    def _notice_changed_files(self) -> None:
+        """Let go of a model whose files are others by now: weights that stay in them would be those of two models."""
+        if self._loaded is not None and self._stamps() != self._files:
+            self._loaded = self._sizes = None
+
+    def _stamps(self) -> tuple[object, ...]:
+        parts = self._parts()
+        named = (models_folder.find(self.model, self._folders), parts.vae, *parts.texts)
+        return tuple(model_stamp(path) for path in named if path is not None)
+
     def _open_refiner(self, name: str | None) -> None:
         """The studio of the second model, which is kept while requests name it."""
         if self._refiner is not None and self._refiner.model != name:
             self._refiner = None
         if name is not None and self._refiner is None:
             self._refiner = self._second(name)
+        if self._refiner is not None:
+            self._refiner._notice_changed_files()
 
     def _load_refiner(self, request: Txt2ImgRequest, model: LoadedModel, plan: Plan) -> Refiner | None:
         """The second model, if the request has one, in as much memory as the plan gives it."""

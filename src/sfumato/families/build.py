@@ -88,7 +88,7 @@ def fill(
                 continue
             tensor = unpack(tensor, dtype)
         elif isinstance(tensor, Remote):
-            if streamed.place(model, name, tensor):
+            if streamed.place(model, name, tensor, dtype):
                 continue
             tensor = tensor.read()
         kind = dtype if tensor.is_floating_point() else None

@@ -71,7 +71,7 @@ def load(
 
     Args:
         dtype: for text encoders and UNet. vae_dtype: for the autoencoder.
-        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
+        streamed: networks (of :data:`sfumato.runtime.plan.NETWORKS`) whose large weights stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.
@@ -84,11 +84,13 @@ def load(
     unet = build(lambda: unet_kind.from_config(configs["unet"]), parts["unet"])
     vae = build(lambda: vae_kind.from_config(configs["vae"]), parts["vae"])
     spec = _spec(family, path, unet.config, vae.config)
-    readers: tuple[Reader, ...] = tuple(_reader(family, path, name, dtype, device) for name in _TEXTS[family])
+    readers: tuple[Reader, ...] = tuple(
+        _reader(family, path, name, dtype, device, streamed="text_encoder" in streamed) for name in _TEXTS[family]
+    )
     if family == "sd3" and (path / _T5 / "config.json").is_file():
         readers += (_t5(path, dtype, device, streamed="t5" in streamed),)
     unet = fill(unet, _tensors(parts["unet"], "unet" in streamed), dtype, device, parts["unet"])
-    vae = fill(vae, _tensors(parts["vae"]), vae_dtype, device, parts["vae"])
+    vae = fill(vae, _tensors(parts["vae"], "vae" in streamed), vae_dtype, device, parts["vae"])
     networks = Networks(spec, readers, unet, vae, device)
     if configs["unet"].get("addition_embed_type") == "text_time":
         networks.conditioner = _sized(path, networks.unet.config, readers[-1])
@@ -97,7 +99,9 @@ def load(
     return check_fit(networks, path)
 
 
-def _reader(family: str, path: Folder, name: str, dtype: torch.dtype, device: torch.device) -> ClipReader:
+def _reader(
+    family: str, path: Folder, name: str, dtype: torch.dtype, device: torch.device, *, streamed: bool
+) -> ClipReader:
     folder, second = path / name, name == "text_encoder_2"
     config = read_json(folder / "config.json")
     kind = config.get("model_type", "clip_text_model")
@@ -106,7 +110,7 @@ def _reader(family: str, path: Folder, name: str, dtype: torch.dtype, device: to
     projected = second or family == "sd3"
     pad = "!" if second or family == "sd2" else tokens.EOS
     tokenizer = tokens.from_folder(path / name.replace("text_encoder", "tokenizer"), pad)
-    network = fill_text(config, _tensors(folder), dtype, device, folder, projected=projected)
+    network = fill_text(config, _tensors(folder, streamed), dtype, device, folder, projected=projected)
     if family.startswith("sdxl"):
         return sized.reader(name, network, tokenizer)
     if family == "sd3":

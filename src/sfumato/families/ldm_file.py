@@ -75,7 +75,7 @@ class LdmFile:
 
     Args:
         marks: the family's, see :func:`marks_missing`.
-        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
+        streamed: networks (of :data:`sfumato.runtime.plan.NETWORKS`) whose large weights stay in the file.
 
     Raises:
         CheckpointError: it is not, or a tensor that tells the hyperparameters is missing or has a strange shape.
@@ -193,7 +193,8 @@ class LdmFile:
     def make_vae(self, shape: ldm.VaeShape, scale: float, dtype: torch.dtype, device: torch.device) -> Any:
         """The autoencoder, filled."""
         vae = build(lambda: AutoencoderKL.from_config(configs.vae_config(shape, scale)), self.path)
-        return fill(vae, self._tensors(ldm.vae_names(self.header.tensors, shape)), dtype, device, self.path)
+        tensors = self._tensors(ldm.vae_names(self.header.tensors, shape), "vae" in self._streamed)
+        return fill(vae, tensors, dtype, device, self.path)
 
     def make_text(
         self, text: Text, dtype: torch.dtype, device: torch.device, *, projected: bool = False, alone: bool = False
@@ -206,7 +207,7 @@ class LdmFile:
         """
         shape = text.shape if projected and not alone else replace(text.shape, projection=0)
         config = configs.text_config(shape, open_clip=text.open_clip)
-        tensors = self._pieces(text.places)
+        tensors = self._pieces(text.places, "text_encoder" in self._streamed)
         if projected and alone:
             tensors[PROJECTION] = torch.eye(shape.width)
         return fill_text(config, tensors, dtype, device, self.path, projected=projected)

@@ -19,8 +19,7 @@ from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.joined import UNET_NAMES, Checkpoint, join
 from sfumato.weights.keymaps import clip, ldm
 from sfumato.weights.keymaps.piece import Piece
-from sfumato.weights.packed_folder import as_folder, open_tensors
-from sfumato.weights.source import open_any
+from sfumato.weights.packed_folder import PackedFolder, as_folder, open_model, open_tensors
 
 
 class Load(Protocol):
@@ -81,10 +80,10 @@ def identify(path: Path) -> tuple[str, Header]:
     Raises:
         CheckpointError: damaged, or of no known family; the message names the nearest and what is missing.
     """
-    home = as_folder(path)
-    if home is not None:
-        return folder.family_of(home), open_tensors(folder.main_part(home)).header
-    return _identify(path, open_any(path).header)
+    found = open_model(path)
+    if isinstance(found, Path | PackedFolder):
+        return folder.family_of(found), open_tensors(folder.main_part(found)).header
+    return _identify(path, found.header)
 
 
 def _identify(path: Path, header: Header) -> tuple[str, Header]:
@@ -146,8 +145,8 @@ def load(
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
-        streamed: networks (``unet``, ``t5``) whose large weights stay in the file and are read from it at every use;
-            packed ones are in memory as they are.
+        streamed: networks (of :data:`sfumato.runtime.plan.NETWORKS`) whose large weights stay in the file and are read
+            from it at every use; packed ones are in memory as they are.
 
     Raises:
         CheckpointError: it is damaged or of no known family; the message names the nearest and what is missing.
@@ -155,19 +154,20 @@ def load(
     parts = parts or Parts()
     tiny = parts.vae if parts.vae is not None and tiny_vae.is_tiny(parts.vae) else None
     vae = parts.vae if tiny is None else None
-    home = as_folder(path)
-    if home is not None:
+    found = open_model(path)
+    if isinstance(found, Path | PackedFolder):
         if vae is not None or parts.texts:
             raise CheckpointError(
                 f"{path}: of a diffusers folder no part can be exchanged but for a tiny autoencoder; put it in there"
             )
-        networks = folder.load(home, dtype, vae_dtype, device, streamed=streamed)
+        networks = folder.load(found, dtype, vae_dtype, device, streamed=streamed)
     elif vae is not None or parts.texts or parts.partial:
         joined = join(path, vae, parts.texts, partial=parts.partial)
         name, _ = _identify(path, joined.header)
         networks = FAMILIES[name].load(joined, dtype, vae_dtype, device, streamed=streamed)
     else:
-        networks = FAMILIES[identify(path)[0]].load(path, dtype, vae_dtype, device, streamed=streamed)
+        name, _ = _identify(path, found.header)
+        networks = FAMILIES[name].load(found, dtype, vae_dtype, device, streamed=streamed)
     if tiny is not None:
         networks.vae = tiny_vae.load(tiny, networks.vae, networks.spec, vae_dtype, device)
     return networks

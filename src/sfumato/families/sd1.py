@@ -37,7 +37,7 @@ def load(
 
     Args:
         dtype: for text encoder and UNet. vae_dtype: for the autoencoder.
-        streamed: networks (``unet``, ``t5``) whose large weights stay in the file.
+        streamed: networks (of :data:`sfumato.runtime.plan.NETWORKS`) whose large weights stay in the file.
 
     Raises:
         CheckpointError: damaged, incomplete, or of another family.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -72,6 +73,24 @@ class StreamedLinear(StreamedLayer):
         return F.linear(x, self._weight_for(x), self.bias)
 
 
+class StreamedEmbedding(StreamedLayer):
+    """A table of rows, of which only those that are looked up are read where the file is mapped."""
+
+    def __init__(self, remote: Remote, dtype: torch.dtype) -> None:
+        """``remote``: of (rows, columns); ``dtype``: what rows are given in."""
+        super().__init__(remote, None)
+        self.num_embeddings, self.embedding_dim = remote.shape
+        self._dtype = dtype
+
+    def stock(self) -> nn.Module:
+        """See :meth:`StreamedLayer.stock`."""
+        return nn.Embedding(self.num_embeddings, self.embedding_dim, device="meta")
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(...) row numbers to (..., columns)."""
+        return F.embedding(numbers.cpu(), self._remote.read()).to(numbers.device, self._dtype)
+
+
 class StreamedConv2d(StreamedLayer):
     """A convolution in the type of its input."""
 
@@ -97,11 +116,14 @@ class StreamedConv2d(StreamedLayer):
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def place(network: nn.Module, name: str, remote: Remote) -> bool:
+def place(network: nn.Module, name: str, remote: Remote, dtype: torch.dtype) -> bool:
     """Put a layer that reads ``remote`` in the place of the stock layer whose weight has this name.
 
+    Args:
+        dtype: what the network computes in.
+
     Returns:
-        False, and nothing is changed, where the weight is none of a linear layer or a plain convolution.
+        False, and nothing is changed, where the weight is none of a linear layer, a plain convolution or a table.
     """
     path, _, leaf = name.rpartition(".")
     layer: Any = network.get_submodule(path)
@@ -109,6 +131,8 @@ def place(network: nn.Module, name: str, remote: Remote) -> bool:
         return False
     if type(layer) is nn.Linear:
         new: StreamedLayer = StreamedLinear(remote, layer.bias)
+    elif type(layer) is nn.Embedding:
+        new = StreamedEmbedding(remote, dtype)
     elif type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         new = StreamedConv2d(remote, layer)
     else:

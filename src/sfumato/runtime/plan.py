@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from sfumato.errors import DeviceError, OutOfMemoryError, nearest
 from sfumato.runtime.formats import Formats
 
-#: From the fastest to the smallest; ``auto`` takes the first of all but the fastest that fits.
+#: From the fastest to the smallest; ``auto`` takes the first that fits, on a CPU of all but the fastest.
 RUNGS = ("max_speed", "balanced", "low", "minimal")
 WISHES = ("auto", *RUNGS)
 #: Python with torch and diffusers' networks, before there is a model.
@@ -43,16 +43,16 @@ RELEASED: Mapping[str, tuple[str, ...]] = {
     "low": ("text_encoder", "t5", "vae"),
     "minimal": ("text_encoder", "t5", "vae"),
 }
-#: Networks whose weights stay in the model's file, and are in memory layer by layer while they are used; packed ones
-#: are in memory as they are.
+#: Networks whose weights stay in the model's file, and are in memory layer by layer while they are used. Packed ones
+#: and those of 8 bits are in memory as they are, and out of it while they are not used if they are among the released.
 STREAMED: Mapping[str, tuple[str, ...]] = {
-    "balanced": ("t5",),
-    "low": ("unet", "t5"),
-    "minimal": ("unet", "t5"),
+    "max_speed": (),
+    "balanced": ("text_encoder", "t5", "vae"),
+    "low": NETWORKS,
+    "minimal": NETWORKS,
 }
-#: What of a streamed network is in memory all the same: the share of its small tensors (of T5 its table of words), and
-#: a window of the file.
-SMALL: Mapping[str, float] = {"unet": 0.01, "t5": 0.03}
+#: What of a streamed network is in memory all the same: the share of its small tensors, and a window of the file.
+SMALL = 0.01
 WINDOW = 130_000_000
 #: Bytes of a number of 8 bits, with its channel's scale and with the tensors that are too small to be packed.
 INT8 = 1.01
@@ -103,8 +103,8 @@ class Plan:
     """How to draw a picture in the memory that there is.
 
     Attributes:
-        rung: one of :data:`RUNGS`. released: networks that are out of memory while they are not used.
-        streamed: networks whose weights are read from the file at every use.
+        rung: one of :data:`RUNGS`. streamed: networks whose weights are read from the file at every use.
+        released: others that are out of memory while they are not used.
         tile: cells along a side of a tile to decode, 0 for the whole.
         peak: forecast, in bytes. stages: forecast by stage. reasons: a sentence for each choice.
     """
@@ -139,23 +139,28 @@ class Outlook:
         return self.plan.peak <= self.room
 
 
-def outlook(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto") -> Outlook:
-    """The plan for the wish, for ``auto`` the first one that fits ``free`` bytes; and if none does, what would."""
+def outlook(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto", *, device: str = "cpu") -> Outlook:
+    """The plan for the wish, for ``auto`` the first one that fits ``free`` bytes; and if none does, what would.
+
+    ``device``: its kind. On a CPU, weights that stay in the file cost far less than a step; elsewhere they have to be
+    copied to the device.
+    """
     room = int(free * SHARE)
-    tried = [_rung(name, sizes, ask, formats) for name in (RUNGS[1:] if wish == "auto" else (wish,))]
+    automatic = RUNGS[1:] if device == "cpu" else RUNGS
+    tried = [_rung(name, sizes, ask, formats) for name in (automatic if wish == "auto" else (wish,))]
     chosen = next((one for one in tried if one.peak <= room), None)
     if chosen is not None:
         return Outlook(chosen, room)
     return Outlook(tried[-1], room, _nearest(sizes, ask, formats, room, tried[-1]))
 
 
-def plan(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto") -> Plan:
-    """The plan for the wish; for ``auto`` the first one that fits ``free`` bytes.
+def plan(sizes: Sizes, ask: Ask, formats: Formats, free: int, wish: str = "auto", *, device: str = "cpu") -> Plan:
+    """The plan for the wish; for ``auto`` the first one that fits ``free`` bytes: see :func:`outlook`.
 
     Raises:
         OutOfMemoryError: it does not fit; the message says what does.
     """
-    seen = outlook(sizes, ask, formats, free, wish)
+    seen = outlook(sizes, ask, formats, free, wish, device=device)
     if not seen.fits:
         raise OutOfMemoryError(_refusal(ask, formats, seen))
     return seen.plan
@@ -178,11 +183,11 @@ def step_down(rung: str) -> str | None:
 
 
 def _rung(name: str, sizes: Sizes, ask: Ask, formats: Formats) -> Plan:
-    released = tuple(p for p in RELEASED[name] if p != "t5" or sizes.bytes_of(p, 1))
-    stays = () if formats.int8 else STREAMED.get(name, ())
+    stays = () if formats.int8 else STREAMED[name]
     streamed = tuple(p for p in stays if sizes.numbers.get(p) and not sizes.packed.get(p))
+    released = tuple(p for p in RELEASED[name] if p not in streamed and sizes.bytes_of(p, 1))
     tile = _tile(TILES[name], sizes, ask)
-    stages = _stages(name, sizes, ask, formats, streamed, tile)
+    stages = _stages(name, sizes, ask, formats, released, streamed, tile)
     reasons = [f"{formats.dtype} for text encoder and UNet, {formats.vae_dtype} for the autoencoder"]
     reasons += ["weights of 8 bits, unpacked layer by layer"] * formats.int8
     reasons += [f"out of memory while not used: {', '.join(released)}"] * bool(released)
@@ -197,17 +202,22 @@ def _tile(cells: int, sizes: Sizes, ask: Ask) -> int:
 
 
 def _stages(
-    rung: str, sizes: Sizes, ask: Ask, formats: Formats, streamed: tuple[str, ...], tile: int
+    rung: str,
+    sizes: Sizes,
+    ask: Ask,
+    formats: Formats,
+    released: tuple[str, ...],
+    streamed: tuple[str, ...],
+    tile: int,
 ) -> dict[str, int]:
     """Bytes at the peak of each stage."""
-    released = RELEASED[rung]
     width, vae_width = _BYTES[formats.dtype], _BYTES[formats.vae_dtype]
     widths = {part: INT8 if formats.int8 else vae_width if part == "vae" else width for part in NETWORKS}
     held = {part: sizes.bytes_of(part, widths[part]) for part in NETWORKS}
-    windows = {part: min(held[part], WINDOW) for part in streamed}
-    held |= {part: int(held[part] * SMALL[part]) for part in streamed}
+    window = min(WINDOW, max((held[part] for part in streamed), default=0))
+    held |= {part: int(held[part] * SMALL) for part in streamed}
     read = sum(taken - sizes.packed.get(part, 0) for part, taken in held.items())
-    working = windows.get("unet", 0) + KERNELS[rung]
+    working = window + KERNELS[rung]
     kept = BASE + sum(taken for part, taken in held.items() if part not in released)
     cells = ask.width * ask.height / sizes.factor**2
     pixels = (tile * sizes.factor) ** 2 if tile else ask.width * ask.height
@@ -215,7 +225,7 @@ def _stages(
     pictures = 12 * ask.width * ask.height * (2 if tile else 1)
     return {
         "load": BASE + read + READING,
-        "encode": kept + back["text_encoder"] + back["t5"] + windows.get("t5", 0),
+        "encode": kept + back["text_encoder"] + back["t5"] + window,
         "sample": kept + working + int(2 * ask.batch * cells * UNET_NUMBERS * sizes.unet_width * width),
         "decode": kept + back["vae"] + working + int(pixels * VAE_NUMBERS * sizes.vae_width * vae_width) + pictures,
     }

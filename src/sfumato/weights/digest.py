@@ -21,13 +21,13 @@ def model_hash(path: Path) -> str:
     """
     if path.is_file():
         return _remembered(path)[:DIGITS]
-    return _folder_hash(path, [(part, _remembered(part)) for part in _parts(path)])
+    return _folder_hash(path, [(part, _remembered(part)) for part in _files(path)])
 
 
 def known_hash(path: Path) -> str | None:
     """A model's :func:`model_hash` if it was made before; None costs no reading."""
     known = _read_cache()
-    parts = [path] if path.is_file() else _parts(path)
+    parts = _files(path)
     found = [(part, known.get(":".join(map(str, stamp(part))))) for part in parts]
     digests = [(part, digest) for part, digest in found if digest is not None]
     if not found or len(digests) < len(found):
@@ -35,8 +35,13 @@ def known_hash(path: Path) -> str | None:
     return digests[0][1][:DIGITS] if path.is_file() else _folder_hash(path, digests)
 
 
-def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.safetensors"))
+def model_stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """The :func:`stamp` of every file that the model's weights are in: another when one of them is."""
+    return tuple(stamp(part) for part in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
 
 
 def _folder_hash(folder: Path, digests: Sequence[tuple[Path, str]]) -> str:

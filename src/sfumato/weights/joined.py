@@ -18,7 +18,7 @@ from sfumato.weights.blocks import Stored
 from sfumato.weights.detect import LABELS, detect, is_t5
 from sfumato.weights.header import Header, TensorInfo
 from sfumato.weights.keymaps import clip, ldm, ldm_names, t5
-from sfumato.weights.source import NamedTensors, open_any
+from sfumato.weights.source import NamedTensors, TensorSource, open_any
 
 #: Where a family's text encoders lie, the narrowest first: with transformers' names, and with OpenCLIP's.
 _TEXTS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -74,8 +74,8 @@ class Joined(NamedTensors):
         return source.stored(old)
 
 
-#: What a family's loader reads: a file, or several.
-Checkpoint: TypeAlias = Path | Joined
+#: What a family's loader reads: a file's path, or the weights of one or several that are open.
+Checkpoint: TypeAlias = Path | NamedTensors | TensorSource
 
 
 def join(main: Path, vae: Path | None = None, texts: Sequence[Path] = (), *, partial: bool = False) -> Joined:

@@ -146,8 +146,9 @@ def is_packed_folder(header: Header) -> bool:
     return FOLDER_FILE + INDEX in header.metadata
 
 
-def as_folder(path: Path) -> Folder | None:
-    """The diffusers folder at a path or in the file there; None for a file that is none.
+def open_model(path: Path) -> Any:
+    """What a model's path leads to: a :data:`Folder`, also one in a file; the weights of any other file, as
+    :func:`sfumato.weights.source.open_any` gives them.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -155,7 +156,17 @@ def as_folder(path: Path) -> Folder | None:
     if path.is_dir():
         return path
     source = open_any(path)
-    return PackedFolder(path, source) if is_packed_folder(source.header) else None
+    return PackedFolder(path, source) if is_packed_folder(source.header) else source
+
+
+def as_folder(path: Path) -> Folder | None:
+    """The diffusers folder at a path or in the file there; None for a file that is none.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    found = open_model(path)
+    return found if isinstance(found, Path | PackedFolder) else None
 
 
 def open_tensors(folder: Folder) -> Any:

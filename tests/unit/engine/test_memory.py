@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from sfumato.engine import draw, studio
 from sfumato.engine.studio import Studio
 from sfumato.errors import OutOfMemoryError
 from sfumato.families.decode import decode
-from sfumato.quant.streamed import StreamedLayer
+from sfumato.quant.streamed import StreamedConv2d, StreamedEmbedding, StreamedLayer, StreamedLinear
 from sfumato.request import Result, Txt2ImgRequest
 from sfumato.runtime.plan import RUNGS
 from sfumato.weights import remote
@@ -127,18 +128,24 @@ def _assert_same_picture(one: np.ndarray, other: np.ndarray) -> None:
     assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
 
 
-def _layers(one: Studio) -> list[StreamedLayer]:
-    return [layer for layer in one.load().networks.unet.modules() if isinstance(layer, StreamedLayer)]
+def _layers(one: Studio, *names: str) -> list[StreamedLayer]:
+    networks = one.load().networks
+    parts = [getattr(networks, name) for name in names or ("unet",)]
+    return [layer for part in parts for layer in part.modules() if isinstance(layer, StreamedLayer)]
 
 
 def test_streamed_weights_draw_the_same_picture(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "LEAST", 256)
-    streamed, whole = _open(path, "low"), _open(path, "balanced")
-    pixels = _pixels(streamed.generate(REQUEST)), _pixels(whole.generate(REQUEST))
+    low, balanced, whole = (_open(path, rung) for rung in ("low", "balanced", "max_speed"))
+    pixels = [_pixels(one.generate(REQUEST)) for one in (low, balanced, whole)]
 
-    assert len(_layers(streamed)) > 20
-    assert not _layers(whole)
-    _assert_same_picture(*pixels)
+    assert len(_layers(low)) > 20
+    assert not _layers(balanced)
+    assert {type(layer) for layer in _layers(balanced, "text_encoder")} == {StreamedEmbedding, StreamedLinear}
+    assert {type(layer) for layer in _layers(balanced, "vae")} == {StreamedConv2d, StreamedLinear}
+    assert not _layers(whole, "text_encoder", "unet", "vae")
+    _assert_same_picture(pixels[0], pixels[2])
+    _assert_same_picture(pixels[1], pixels[2])
 
 
 def test_a_model_is_loaded_again_where_a_plan_wants_it_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +158,20 @@ def test_a_model_is_loaded_again_where_a_plan_wants_it_elsewhere(path: Path, mon
 
     _assert_same_picture(_pixels(one.generate(REQUEST)), before)
     assert _layers(one)
+
+
+def test_a_model_whose_file_was_replaced_is_loaded_again(path: Path, tmp_path: Path) -> None:
+    other = make_networks(widths=(16, 32), vae=(16, 32), context=32, text_layers=1, seed=5)
+    file = tmp_path / "m.safetensors"
+    shutil.copyfile(path, file)
+    one = _open(file)
+    one.load()
+    loaded = one.load()
+    before = _pixels(one.generate(REQUEST))
+    assert one.load() is loaded
+
+    write_ldm(tmp_path / "new.safetensors", *other).replace(file)
+    after = _pixels(one.generate(REQUEST))
+
+    assert not np.array_equal(before, after)
+    assert np.array_equal(after, _pixels(_open(file).generate(REQUEST)))

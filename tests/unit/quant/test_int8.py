@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -57,11 +58,14 @@ def test_large_layers_are_packed_and_compute_with_what_they_unpack() -> None:
             "streamed": nn.Linear(96, 64),
             "conv": nn.Conv2d(16, 32, 3, stride=2, padding=1),
             "table": nn.Embedding(100, 64),
+            "streamed_table": nn.Embedding(100, 64),
             "small": nn.Linear(8, 8),
         }
     )
     weights = {name: layer.weight.data.clone() for name, layer in network.items()}
-    place(network, "streamed.weight", Remote(lambda: weights["streamed"], weights["streamed"].shape, torch.float32))
+    for name in ("streamed", "streamed_table"):
+        remote = Remote(functools.partial(weights.__getitem__, name), weights[name].shape, torch.float32)
+        assert place(network, f"{name}.weight", remote, torch.float32)
 
     pack_network(network, torch.float32)
 
@@ -71,6 +75,7 @@ def test_large_layers_are_packed_and_compute_with_what_they_unpack() -> None:
         "streamed": QuantLinear,
         "conv": QuantConv2d,
         "table": QuantEmbedding,
+        "streamed_table": QuantEmbedding,
         "small": nn.Linear,
     }
     assert all(weights[name].numel() >= LEAST for name in kinds if name != "small")
@@ -81,7 +86,8 @@ def test_large_layers_are_packed_and_compute_with_what_they_unpack() -> None:
         assert _error(network[name].weight, weights[name]) < 0.01
     wanted = nn.functional.conv2d(picture, network["conv"].weight, network["conv"].bias, 2, 1)
     torch.testing.assert_close(network["conv"](picture), wanted, rtol=0, atol=0)
-    assert _error(network["table"](torch.tensor([3, 99])), weights["table"][[3, 99]]) < 0.01
+    for name in ("table", "streamed_table"):
+        assert _error(network[name](torch.tensor([3, 99])), weights[name][[3, 99]]) < 0.01
 
 
 def test_a_model_draws_nearly_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

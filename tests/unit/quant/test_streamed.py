@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sfumato.quant.streamed import StreamedConv2d, StreamedLinear, place
+from sfumato.quant.streamed import StreamedConv2d, StreamedEmbedding, StreamedLinear, place
 from sfumato.runtime.adapted import Attachment
 from sfumato.runtime.changes import Branch
 from sfumato.runtime.feed_forward import halves
@@ -30,16 +30,22 @@ def _remote(weight: torch.Tensor, calls: list[int] | None = None) -> Remote:
 @torch.no_grad()
 def test_layers_give_what_stock_layers_give(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    stock = nn.ModuleDict({"linear": nn.Linear(24, 16), "conv": nn.Conv2d(8, 6, 3, stride=2, padding=1)}).to(dtype)
-    network = nn.ModuleDict({"linear": nn.Linear(24, 16), "conv": nn.Conv2d(8, 6, 3, stride=2, padding=1)}).to(dtype)
+    stock, network = (
+        nn.ModuleDict(
+            {"linear": nn.Linear(24, 16), "conv": nn.Conv2d(8, 6, 3, stride=2, padding=1), "table": nn.Embedding(9, 8)}
+        ).to(dtype)
+        for _ in range(2)
+    )
     network.load_state_dict(stock.state_dict())
-    for name in ("linear", "conv"):
-        assert place(network, f"{name}.weight", _remote(stock[name].weight.data))
+    for name in stock:
+        assert place(network, f"{name}.weight", _remote(stock[name].weight.data), dtype)
     rows, picture = torch.randn(5, 24).to(dtype), torch.randn(2, 8, 9, 9).to(dtype)
 
-    assert (type(network["linear"]), type(network["conv"])) == (StreamedLinear, StreamedConv2d)
+    assert [type(layer) for layer in network.values()] == [StreamedLinear, StreamedConv2d, StreamedEmbedding]
     torch.testing.assert_close(network["linear"](rows), stock["linear"](rows), rtol=0, atol=0)
     torch.testing.assert_close(network["conv"](picture), stock["conv"](picture), rtol=0, atol=0)
+    numbers = torch.tensor([[3, 0], [8, 3]])
+    torch.testing.assert_close(network["table"](numbers), stock["table"](numbers), rtol=0, atol=0)
     first, second = halves(network["linear"])
     torch.testing.assert_close(torch.cat([first(rows), second(rows)], 1), stock["linear"](rows))
 
@@ -64,7 +70,7 @@ def test_branches_stand_beside_streamed_layers() -> None:
     torch.manual_seed(0)
     network = nn.ModuleDict({"norm": nn.LayerNorm(24), "linear": nn.Linear(24, 16)})
     weight, bias = network["linear"].weight.data.clone(), network["linear"].bias.data.clone()
-    place(network, "linear.weight", _remote(weight))
+    place(network, "linear.weight", _remote(weight), torch.float32)
     down, up = torch.randn(4, 24), torch.randn(16, 4)
     attached = Attachment(network, {"linear": [Branch(down, up, 0.5)]})
     x = torch.randn(3, 24)
