@@ -19,6 +19,7 @@ from sfumato.families.text import read
 from sfumato.quant import int8
 from sfumato.runtime import memory, optimize
 from sfumato.runtime.device import DeviceFacts
+from sfumato.runtime.plan import NETWORKS
 from sfumato.runtime.precision import Precision
 from sfumato.sampling.noise_schedule import NoiseSchedule
 from sfumato.weights.digest import cache_file
@@ -59,7 +60,7 @@ def load(
     with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
         device = torch.device(facts.kind)
         # Of weights that stay in the file, one at a time is in memory while they are packed.
-        apart = ("unet", "t5") if wish.int8 else streamed
+        apart = NETWORKS if wish.int8 else streamed
         networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=apart, parts=parts)
         if wish.int8:
             _pack(networks, wish)
