@@ -1,19 +1,23 @@
 """The web studio's quickness, measured in a real Chromium on a server that this starts in a folder of its own.
 
 Prints a JSON object for each part: milliseconds (medians and 95th percentiles), counts, and bytes of the server's
-resident memory; of a first visitor's picture, seconds.
+resident memory; of a first visitor's picture, seconds. Pages are opened in turn with plain ones: see ``yardstick.py``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +75,12 @@ FULL = """() => {
   const now = document.querySelector(".album .cell") && cells();
   return now && now.cells > 0 && now.missing + now.blank === 0;
 }"""
+#: Of the yardstick's thumbnails: all in the window are there.
+YARDSTICK_FULL = """() => {
+  const inside = (box) => box.top < innerHeight && box.bottom > 0;
+  const images = [...document.images].filter((image) => inside(image.getBoundingClientRect()));
+  return images.length > 30 && images.every((image) => image.complete && image.naturalWidth);
+}"""
 #: Scrolls by so many pixels a frame, and looks at each frame.
 SCROLL = """([pixels, frames]) => new Promise((done) => {
   const sum = { frames: 0, cells: 0, missing: 0, blank: 0 };
@@ -121,17 +131,45 @@ def visitor(browser: Browser) -> BrowserContext:
     return context
 
 
-def open_times(browser: Browser, address: str, ready: str, rounds: int) -> dict[str, float]:
-    """Milliseconds from navigation until ``ready``, each in a browser context that knows nothing."""
-    times = []
+def open_time(browser: Browser, address: str, ready: str) -> float:
+    """Milliseconds from navigation until ``ready``, in a browser context that knows nothing."""
+    with visitor(browser) as context:
+        page = context.new_page()
+        page.add_init_script(CELLS)
+        page.goto(address, wait_until="commit")
+        page.wait_for_function(ready, polling=10)
+        return page.evaluate("performance.now()")
+
+
+def open_times(browser: Browser, ours: tuple[str, str], plain: tuple[str, str], rounds: int) -> dict[str, Any]:
+    """Our page and the yardstick's in turn, each an address and what tells that it is ready; their medians' ratio."""
+    times: dict[str, list[float]] = {"ours": [], "yardstick": []}
     for _ in range(rounds):
-        with visitor(browser) as context:
-            page = context.new_page()
-            page.add_init_script(CELLS)
-            page.goto(address, wait_until="commit")
-            page.wait_for_function(ready, polling=10)
-            times.append(page.evaluate("performance.now()"))
-    return spread(times)
+        for name, page in zip(times, (ours, plain), strict=True):
+            times[name].append(open_time(browser, *page))
+    found: dict[str, Any] = {name: spread(each) for name, each in times.items()}
+    return {**found, "ratio": round(found["ours"]["p50"] / found["yardstick"]["p50"], 2)}
+
+
+@contextmanager
+def yardstick(outputs: Path) -> Iterator[str]:
+    """The address of the plain pages, with the gallery's thumbnails."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = next(outputs.rglob("thumbnails"))
+    command = [sys.executable, str(Path(__file__).parent / "yardstick.py"), str(port), str(folder)]
+    with subprocess.Popen(command) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            while True:
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(address, timeout=60).close()
+                    break
+                time.sleep(0.2)
+            yield address
+        finally:
+            process.kill()
 
 
 def menu_times(browser: Browser, address: str, name: str, ready: str, rounds: int) -> dict[str, float]:
@@ -266,15 +304,17 @@ def main() -> None:
         folder = Path(name)
         fill_gallery(folder / "outputs", options.pictures)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        with served(folder) as (address, process):
+        with served(folder) as (address, process), yardstick(folder / "outputs") as plain:
             call(f"{address}/api/v1/gallery/scan", {})
             parts: dict[str, Callable[[], Any]] = {
                 "first": lambda: first_picture(browser, address),
-                "open": lambda: open_times(browser, address, READY, options.rounds),
+                "open": lambda: open_times(browser, (address, READY), (plain, READY), options.rounds),
                 "keys": lambda: typing(browser, address, options.keys, options.steps),
                 "gallery": lambda: {
                     "pictures": options.pictures,
-                    "open_until_full": open_times(browser, f"{address}/gallery", FULL, options.rounds),
+                    "open_until_full": open_times(
+                        browser, (f"{address}/gallery", FULL), (f"{plain}/thumbnails", YARDSTICK_FULL), options.rounds
+                    ),
                     "menu_until_full": menu_times(browser, address, "Gallery", FULL, options.rounds),
                     **scrolling(browser, address, options.frames),
                 },

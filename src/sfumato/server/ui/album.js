@@ -88,7 +88,6 @@ export default {
       this.take(Object.keys(this.chosen).filter((id) => there.has(id)));
       this.measure();
       await this.$nextTick();
-      await Promise.allSettled([...this.$el.querySelectorAll("img")].map((image) => image.decode()));
       this.beyond = BEYOND;
       this.measure();
     },
