@@ -95,13 +95,13 @@ SCROLL = """([pixels, frames]) => new Promise((done) => {
   look();
 })"""
 #: Counts the previews that come.
-PREVIEWS = """() => {
+PREVIEWS = """(() => {
   window.previews = new Set();
   setInterval(() => {
     const image = document.querySelector(".stage img.preview");
     if (image?.complete && image.naturalWidth) window.previews.add(image.src);
   }, 100);
-}"""
+})()"""
 
 
 def fill_gallery(folder: Path, count: int) -> None:
@@ -262,6 +262,7 @@ def tabs(browser: Browser, address: str, pid: int, options: argparse.Namespace) 
         pages: list[Page] = []
         for _ in range(options.tabs):
             pages.append(context.new_page())
+            pages[-1].add_init_script(PREVIEWS)  # also of a page that loads itself anew, as after a lost connection
             pages[-1].goto(address)
             pages[-1].wait_for_function(READY)
         memory["open"] = server.memory_info().rss
@@ -269,7 +270,6 @@ def tabs(browser: Browser, address: str, pid: int, options: argparse.Namespace) 
         for page in pages:
             page.reload()
             page.wait_for_function(READY)
-            page.evaluate(PREVIEWS)
         most, end = 0, time.monotonic() + options.seconds
         while time.monotonic() < end:
             most = max(most, server.memory_info().rss)
