@@ -127,6 +127,7 @@ class Studio:
             OutOfMemoryError: the picture needs more memory than there is.
         """
         with self._lock:
+            self._notice_changed_files()
             while True:
                 try:
                     return self._generate(request, on_step, resume)
@@ -146,7 +147,6 @@ class Studio:
         upscale = self._upscalers.find(passes.UPSCALER if request.hires is None else request.hires.upscaler)
         self._open_refiner(request.refiner)
         self._change_vae(request.vae)
-        self._notice_changed_files()
         first = None  # what can't fit is refused before anything is loaded
         if self._loaded is None or self._refiner is not None:
             first = self.plan(*expected_size(request), request.batch_size, request.refiner)
