@@ -162,11 +162,13 @@ def yardstick(outputs: Path) -> Iterator[str]:
     with subprocess.Popen(command) as process:
         address = f"http://127.0.0.1:{port}"
         try:
-            while True:
+            while process.poll() is None:
                 with contextlib.suppress(OSError):
                     urllib.request.urlopen(address, timeout=60).close()
                     break
                 time.sleep(0.2)
+            else:
+                raise SystemExit("yardstick.py has ended: see above")
             yield address
         finally:
             process.kill()

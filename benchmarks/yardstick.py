@@ -36,7 +36,7 @@ def thumbnails() -> None:
     names = sorted(path.name for path in FOLDER.glob("*.webp"))
     rows = [names[k : k + COLUMNS] for k in range(0, len(names), COLUMNS)]
     scroll = ui.element("q-virtual-scroll").props("virtual-scroll-item-size=130").style("width: 100%; height: 700px")
-    scroll._props["items"] = rows
+    scroll.props["items"] = rows
     image = '<img v-for="name in props.item" :key="name" :src="`/files/${name}`" style="width: 120px; height: 120px">'
     scroll.add_slot("default", f'<div :key="props.index" style="display: flex; height: 130px">{image}</div>')
 

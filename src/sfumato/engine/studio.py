@@ -44,8 +44,6 @@ from sfumato.weights.digest import model_hash, model_stamp, network_hash
 from sfumato.weights.sizes import sizes_of
 
 _log = logging.getLogger(__name__)
-#: Pixels of a picture, before a request says which.
-_USUAL = (512, 512)
 BUILT_IN = "stable-universe"
 
 
@@ -226,7 +224,7 @@ class Studio:
         if self._loaded is not None and plan is not None and self._loaded.streamed != plan.streamed:
             self._loaded = None
         if self._loaded is None:
-            streamed = (plan or self.plan(*_USUAL)).streamed
+            streamed = (plan or self.plan(*expected_size(Txt2ImgRequest(prompt="")))).streamed
             path, self._files = models_folder.find(self.model, self._folders), self._stamps()
             hashed = self._hashing.submit(model_hash, path)
             model = loading.load(path, self._parts(), self._precision, self.facts, hashed, streamed=streamed)
@@ -253,6 +251,7 @@ class Studio:
             self._loaded = self._sizes = None
 
     def _stamps(self) -> tuple[object, ...]:
+        """What says whether the model's files and those of the parts beside it are the same as before."""
         parts = self._parts()
         named = (models_folder.find(self.model, self._folders), parts.vae, *parts.texts)
         return tuple(model_stamp(path) for path in named if path is not None)
