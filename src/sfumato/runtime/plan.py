@@ -53,7 +53,7 @@ STREAMED: Mapping[str, tuple[str, ...]] = {
 }
 #: What of a streamed network is in memory all the same: the share of its small tensors, and a window of the file.
 SMALL = 0.01
-WINDOW = 130_000_000
+WINDOW = 65_000_000
 #: Bytes of a number of 8 bits, with its channel's scale and with the tensors that are too small to be packed.
 INT8 = 1.01
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -18,7 +18,7 @@ from sfumato.weights.header import Header, TensorInfo, check_length, header_of, 
 _GGUF = b"GGUF"
 _PYTORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: Bytes that are handed out of one mapping of a file.
-WINDOW = 128 * 2**20
+WINDOW = 64 * 2**20
 
 
 class NamedTensors:
