@@ -51,7 +51,7 @@ def torch_step(unet: torch.nn.Module, dtype: torch.dtype, side: int) -> Step:
 def ours(folder: Path, side: int) -> Step:
     """As a picture is drawn: loaded from the LDM file and prepared for the device."""
     networks = sd1.load(folder / f"{NAME}.safetensors", torch.bfloat16, torch.bfloat16, torch.device("cpu"))
-    optimize.prepare(networks.unet, networks.vae, probe("cpu"))
+    optimize.prepare(networks.unet, networks.vae, probe("cpu"), networks.unet.dtype)
     return torch_step(networks.unet, torch.bfloat16, side)
 
 

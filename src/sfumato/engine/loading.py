@@ -17,6 +17,7 @@ from sfumato.families.base import Networks
 from sfumato.families.noise import schedule_of
 from sfumato.families.text import read
 from sfumato.quant import int8
+from sfumato.quant.streamed import settle
 from sfumato.runtime import memory, optimize
 from sfumato.runtime.device import DeviceFacts
 from sfumato.runtime.plan import NETWORKS
@@ -60,11 +61,14 @@ def load(
     with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
         device = torch.device(facts.kind)
         # Of weights that stay in the file, one at a time is in memory while they are packed.
-        apart = NETWORKS if wish.int8 else streamed
+        packs = optimize.packs(facts, wish.dtype) and "unet" not in streamed
+        apart = NETWORKS if wish.int8 else (*streamed, "unet") if packs else streamed
         networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=apart, parts=parts)
         if wish.int8:
             _pack(networks, wish)
-        optimize.prepare(networks.unet, networks.vae, facts)
+        elif packs:
+            settle(networks.unet)
+        optimize.prepare(networks.unet, networks.vae, facts, wish.dtype)
     loras = Adapters(networks, partial=parts.partial)
     cache = EncodingCache(
         functools.partial(read, networks),

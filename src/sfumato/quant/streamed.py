@@ -32,6 +32,12 @@ class StreamedLayer(Holding, nn.Module):
         """The stock layer of its kind and size, whose weight is on ``meta``."""
         raise NotImplementedError
 
+    def settled(self) -> nn.Module:
+        """The stock layer with the weight, as the file has it."""
+        layer = self.stock().train(self.training)
+        layer.weight = nn.Parameter(self._remote.read(), requires_grad=False)
+        return layer
+
     def _weight_for(self, x: Tensor) -> Tensor:
         return self._once(x.dtype, lambda dtype: self._remote.read().to(x.device, dtype))
 
@@ -114,6 +120,15 @@ class StreamedConv2d(StreamedLayer):
         """(B, in, H, W) to (B, out, H', W')."""
         weight = self._weight_for(x)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+def settle(network: nn.Module) -> None:
+    """Put stock layers in the place of streamed ones, with their weights as the file has them: in its type, and without
+    a copy where it is mapped.
+    """
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, StreamedLayer):
+            network.set_submodule(name, layer.settled())
 
 
 def place(network: nn.Module, name: str, remote: Remote, dtype: torch.dtype) -> bool:

@@ -13,17 +13,25 @@ from sfumato.runtime.packed import can_pack, pack
 _STOCK = ("AttnProcessor", "AttnProcessor2_0", "FastAttention")
 
 
-def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts) -> None:
+def packs(facts: DeviceFacts, dtype: torch.dtype) -> bool:
+    """Whether :func:`prepare` lays the weights of a network that computes in this type out anew."""
+    return facts.kind == "cpu" and facts.bf16 and dtype is torch.bfloat16 and can_pack()
+
+
+def prepare(unet: torch.nn.Module, vae: torch.nn.Module, facts: DeviceFacts, dtype: torch.dtype) -> None:
     """Channels-last convolutions everywhere but on MPS; on a CPU our attention and feed-forward networks.
 
-    On a CPU with fast bfloat16 the UNet's layers of that type get packed weights too, so whatever changes its weights
-    has to do so before: see :func:`sfumato.runtime.packed.pack`. LoRAs change none and stand beside packed layers too:
-    see :mod:`sfumato.runtime.adapted`.
+    On a CPU with fast bfloat16 a UNet that computes in it gets packed weights too, so whatever changes its weights has
+    to do so before, and they may be of another type until then: see :func:`sfumato.runtime.packed.pack`. LoRAs change
+    none and stand beside packed layers too: see :mod:`sfumato.runtime.adapted`.
+
+    Args:
+        dtype: what the UNet computes in.
     """
     if facts.kind == "cpu":
         use_tiled_feed_forward(unet)
-        if facts.bf16 and can_pack():
-            pack(unet)
+    if packs(facts, dtype):
+        pack(unet)
     for network in (unet, vae):
         if facts.kind != "mps":
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -17,6 +17,8 @@ from sfumato.runtime.feed_forward import TiledFeedForward
 
 #: The picture size that convolutions are laid out for, in latent pixels; others run as fast.
 _SIDE = 32
+#: What oneDNN takes and turns into bfloat16 itself.
+_KNOWN = (torch.float32, torch.float16, torch.bfloat16)
 _OPERATORS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
 
 
@@ -43,11 +45,11 @@ class PackedLinear(nn.Module):
     """``x Wᵀ + b`` in bfloat16, for inference only."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """``weight``: (out, in); ``bias``: (out,)."""
+        """``weight``: (out, in), of any floating type; ``bias``: (out,)."""
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
-        self._bias = None if bias is None else bias.detach().contiguous()
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().bfloat16().contiguous(), None)
+        self._bias = None if bias is None else bias.detach().bfloat16().contiguous()
 
     @property
     def weight(self) -> Tensor:
@@ -83,9 +85,11 @@ class PackedConv2d(nn.Module):
         self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
         self._steps: tuple[Any, ...] = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         size = [2, layer.in_channels, _SIDE, _SIDE]
-        dense = layer.weight.detach().contiguous().to_mkldnn()
+        weight = layer.weight.detach().contiguous()
+        known = weight if weight.dtype in _KNOWN else weight.bfloat16()
+        dense = known.to_mkldnn(torch.bfloat16)
         self._packed = _own_operators().mkldnn_reorder_conv2d_weight(dense, *self._steps, size)
-        self._bias = None if layer.bias is None else layer.bias.detach()
+        self._bias = None if layer.bias is None else layer.bias.detach().bfloat16()
 
     @property
     def weight(self) -> Tensor:
@@ -103,10 +107,10 @@ class PackedConv2d(nn.Module):
 
 
 def pack(network: nn.Module) -> None:
-    """Put packed layers in the place of the network's bfloat16 linear and convolution layers.
+    """Put packed layers in the place of the network's linear and convolution layers, whatever their floating type.
 
     The weights are moved, so the network takes no more memory, but ``state_dict`` no longer has them: whatever changes
-    weights has to do so before.
+    weights has to do so before. Layers that can't be packed become bfloat16.
     """
     # A list of all modules would keep the layers alive, and with them two copies of every weight.
     for module in [m for m in network.modules() if not isinstance(m, (nn.Linear, nn.Conv2d))]:
@@ -119,14 +123,16 @@ def pack(network: nn.Module) -> None:
                 setattr(module, name, PackedLinear(child.weight, child.bias))
             elif _can_be_conv2d(child):
                 setattr(module, name, PackedConv2d(child))
+            elif isinstance(child, (nn.Linear, nn.Conv2d, nn.Embedding)):
+                child.bfloat16()
     network.train(network.training)
 
 
 def _can_be_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    return type(layer) is nn.Linear and layer.weight.dtype is torch.bfloat16
+    return type(layer) is nn.Linear
 
 
 def _can_be_conv2d(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    if type(layer) is not nn.Conv2d or layer.weight.dtype is not torch.bfloat16:
+    if type(layer) is not nn.Conv2d or isinstance(layer.padding, str):
         return False
-    return layer.padding_mode == "zeros" and layer.groups == 1 and not isinstance(layer.padding, str)
+    return layer.padding_mode == "zeros" and layer.groups == 1

@@ -18,9 +18,11 @@ from checkpoints import make_networks, write_ldm
 from sfumato.engine import draw, studio
 from sfumato.engine.studio import Studio
 from sfumato.errors import OutOfMemoryError
+from sfumato.families import registry
 from sfumato.families.decode import decode
 from sfumato.quant.streamed import StreamedConv2d, StreamedEmbedding, StreamedLayer, StreamedLinear
 from sfumato.request import Result, Txt2ImgRequest
+from sfumato.runtime.packed import PackedConv2d, PackedLinear, can_pack
 from sfumato.runtime.plan import RUNGS
 from sfumato.weights import remote
 
@@ -146,6 +148,24 @@ def test_streamed_weights_draw_the_same_picture(path: Path, monkeypatch: pytest.
     assert not _layers(whole, "text_encoder", "unet", "vae")
     _assert_same_picture(pixels[0], pixels[2])
     _assert_same_picture(pixels[1], pixels[2])
+
+
+@pytest.mark.skipif(not can_pack(), reason="no packed kernels on this machine")
+def test_weights_for_bfloat16_kernels_come_straight_from_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LEAST", 256)
+    kernels = Studio(path, device="cpu", precision="bf16", memory="max_speed")
+    plain = registry.load(path, torch.bfloat16, torch.float32, torch.device("cpu")).unet
+
+    unet = kernels.load().networks.unet
+
+    layers = dict(unet.named_modules())
+    packed = [name for name, layer in layers.items() if isinstance(layer, PackedLinear | PackedConv2d)]
+    wanted = {name: weight for name, weight in plain.named_parameters() if name.removesuffix(".weight") in packed}
+    assert len(wanted) > 50
+    assert all(torch.equal(layers[name.removesuffix(".weight")].weight, wanted[name]) for name in wanted)
+    assert not any(isinstance(layer, StreamedLayer) for layer in layers.values())
+    assert {parameter.dtype for parameter in unet.parameters()} == {torch.bfloat16}
+    assert _pixels(kernels.generate(REQUEST)).shape == (64, 64, 3)
 
 
 def test_a_model_is_loaded_again_where_a_plan_wants_it_elsewhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_tiled_layers_in_float32_take_them_too(models, tmp_path):
     networks, file = models
     path = write_lora(tmp_path / "a.safetensors", networks[0], networks[2])
     stock, fast = _load(file), _load(file)
-    optimize.prepare(fast.unet, fast.vae, probe("cpu"))
+    optimize.prepare(fast.unet, fast.vae, probe("cpu"), torch.float32)
     Adapters(stock).use([Wish(path)])
     Adapters(fast).use([Wish(path)])
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sfumato.quant.streamed import StreamedConv2d, StreamedEmbedding, StreamedLinear, place
+from sfumato.quant.streamed import StreamedConv2d, StreamedEmbedding, StreamedLinear, place, settle
 from sfumato.runtime.adapted import Attachment
 from sfumato.runtime.changes import Branch
 from sfumato.runtime.feed_forward import halves
@@ -48,6 +48,26 @@ def test_layers_give_what_stock_layers_give(dtype: torch.dtype) -> None:
     torch.testing.assert_close(network["table"](numbers), stock["table"](numbers), rtol=0, atol=0)
     first, second = halves(network["linear"])
     torch.testing.assert_close(torch.cat([first(rows), second(rows)], 1), stock["linear"](rows))
+
+
+def test_settled_layers_are_stock_ones_with_the_weights_that_the_file_has() -> None:
+    torch.manual_seed(0)
+    weights = {"linear": torch.randn(16, 24), "conv": torch.randn(6, 8, 3, 3), "table": torch.randn(9, 8)}
+    network = nn.ModuleDict(
+        {"linear": nn.Linear(24, 16), "conv": nn.Conv2d(8, 6, 3, stride=2, bias=False), "table": nn.Embedding(9, 8)}
+    ).eval()
+    bias = network["linear"].bias
+    for name, weight in weights.items():
+        place(network, f"{name}.weight", _remote(weight.half()), torch.bfloat16)
+
+    settle(network)
+
+    assert [type(layer) for layer in network.values()] == [nn.Linear, nn.Conv2d, nn.Embedding]
+    assert all(torch.equal(network[name].weight, weight.half()) for name, weight in weights.items())
+    assert network["linear"].bias is bias
+    assert network["conv"].stride == (2, 2)
+    assert not any(module.training for module in network.modules())
+    assert not any(network[name].weight.requires_grad for name in weights)
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def test_float32_results_stay(kind):
     unet, vae = small_unet(), small_vae()
     expected = run(unet, vae, torch.float32)
 
-    prepare(unet, vae, facts(kind))
+    prepare(unet, vae, facts(kind), torch.float32)
 
     torch.testing.assert_close(run(unet, vae, torch.float32), expected, rtol=0, atol=1e-4)
 
@@ -53,7 +53,7 @@ def test_bfloat16_results_are_as_near_to_float32_as_they_were():
     plain = run(small_unet().bfloat16(), small_vae().bfloat16(), torch.bfloat16)
     unet, vae = small_unet().bfloat16(), small_vae().bfloat16()
 
-    prepare(unet, vae, facts("cpu"))
+    prepare(unet, vae, facts("cpu"), torch.bfloat16)
 
     for ours, theirs, truth in zip(run(unet, vae, torch.bfloat16), plain, expected, strict=True):
         assert (ours - truth).norm() < 1.3 * (theirs - truth).norm()
@@ -62,7 +62,7 @@ def test_bfloat16_results_are_as_near_to_float32_as_they_were():
 def test_a_cpu_gets_our_attention_and_a_gpu_keeps_its_own():
     for kind, ours in (("cpu", True), ("cuda", False)):
         unet, vae = small_unet(), small_vae()
-        prepare(unet, vae, facts(kind))
+        prepare(unet, vae, facts(kind), torch.float32)
         for network in (unet, vae):
             assert all(isinstance(p, FastAttention) is ours for p in network.attn_processors.values())
 
@@ -71,7 +71,7 @@ def test_a_cpu_gets_our_attention_and_a_gpu_keeps_its_own():
 def test_convolutions_are_channels_last_but_on_mps(kind, expected):
     unet = small_unet()
 
-    prepare(unet, small_vae(), facts(kind))
+    prepare(unet, small_vae(), facts(kind), torch.float32)
 
     assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last) is expected
 
@@ -84,15 +84,15 @@ def test_an_autoencoder_without_attention_is_fine():
     latent = torch.randn(1, 4, 8, 8)
     with torch.inference_mode():
         expected = vae.decode(latent).sample
-        prepare(small_unet(), vae, facts("cpu"))
+        prepare(small_unet(), vae, facts("cpu"), torch.float32)
         torch.testing.assert_close(vae.decode(latent).sample, expected, rtol=0, atol=1e-4)
 
 
 def test_preparing_twice_is_preparing_once():
     unet, vae = small_unet(), small_vae()
-    prepare(unet, vae, facts("cpu"))
+    prepare(unet, vae, facts("cpu"), torch.float32)
     expected = run(unet, vae, torch.float32)
 
-    prepare(unet, vae, facts("cpu"))
+    prepare(unet, vae, facts("cpu"), torch.float32)
 
     torch.testing.assert_close(run(unet, vae, torch.float32), expected, rtol=0, atol=1e-6)

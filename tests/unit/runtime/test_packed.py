@@ -43,18 +43,32 @@ def test_a_packed_network_gives_what_it_gave(side):
     assert (after - truth).norm() < 1.2 * (before - truth).norm()
 
 
-def test_layers_of_bfloat16_are_packed_and_others_left_alone():
-    network, exact = _mixed(torch.bfloat16), _mixed(torch.float32)
+def test_layers_that_can_be_are_packed_and_others_become_bfloat16():
+    network = _mixed(torch.float16)
 
     pack(network)
-    pack(exact)
 
     assert isinstance(network.entry, PackedConv2d)
     assert isinstance(network.down, PackedConv2d)
     assert isinstance(network.words, PackedLinear)
     assert isinstance(network.grouped, nn.Conv2d)
-    assert isinstance(exact.entry, nn.Conv2d)
-    assert isinstance(exact.words, nn.Linear)
+    assert network.grouped.weight.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e4m3fn])
+def test_weights_of_other_types_are_packed_as_torch_would_turn_them(dtype):
+    every = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(torch.float16)  # the subnormal ones too
+    every = every[every.isfinite()][: 64 * 3 * 9 * 36].view(64, -1)
+    weight = every if dtype is torch.float16 else every.float().mul(1.001).clamp(-448, 448).to(dtype)
+    conv, linear = nn.Conv2d(108, 64, 3), nn.Linear(972, 64)
+    conv.weight = nn.Parameter(weight.view(64, 108, 3, 3), requires_grad=False)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    network = nn.Sequential(conv, linear)
+
+    pack(network)
+
+    assert torch.equal(network[0].weight.flatten(1), weight.bfloat16())
+    assert torch.equal(network[1].weight, weight.bfloat16())
 
 
 def test_the_weights_can_be_read_back_to_the_bit():
