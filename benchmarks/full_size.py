@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from transformers import T5Config, T5EncoderModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import family_models as models
@@ -88,6 +89,15 @@ def make_sd3(positions: int, twice: int = 0) -> Model:
     first = models.make_text(768, 12, 768, act="quick_gelu")
     first.text_projection.weight.data = torch.eye(768)  # single files have none, and mean this
     return Model("sd3", transformer.eval(), vae, first, models.make_text(1280, 32, 1280))
+
+
+def make_t5() -> T5EncoderModel:
+    """Stable Diffusion 3's third text encoder, T5 v1.1 XXL's."""
+    config = T5Config(
+        vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64,
+        feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False,
+    )  # fmt: skip
+    return T5EncoderModel(config).eval()
 
 
 #: Every family and variant that can be loaded.

@@ -34,9 +34,7 @@ class Trainee(nn.Module):
         networks = self._networks[0]
         if not isinstance(words, Encoding):
             words = stack(networks, [read_caption(networks, text) for text in words])
-        factor = networks.spec.latent_factor
-        size = x.shape[-1] * factor, x.shape[-2] * factor
-        return networks.conditioner.predict(self.unet, x, t, words, size)
+        return networks.predict(x, t, words)
 
     @property
     def family(self) -> str:

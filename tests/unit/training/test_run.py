@@ -14,6 +14,7 @@ from PIL import Image
 from sfumato.cli import quantize_main
 from sfumato.errors import NumericError, OutputError, RequestError
 from sfumato.families.folder import RECOMMENDED
+from sfumato.families.models_folder import find
 from sfumato.training.methods import Trainee
 from sfumato.training.state import States
 
@@ -40,6 +41,17 @@ def test_a_resumed_run_gives_the_bits_of_one_that_was_not_stopped(trained, make_
     _assert_equal(_weights(run), _weights(whole))
     rows = [json.loads(line) for line in (run.places.run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_built_in_model_is_trained_in_bfloat16_too(trained, method):
+    options = {"data": {"resolution": 64, "class_pictures": 0}, "method": {"method": method}}
+
+    run, steps = trained(base=find("stable-universe", ()), mixed_precision="bf16", max_steps=2, **options)
+
+    assert run.networks.unet.dtype is (torch.float32 if method == "full" else torch.bfloat16)
+    assert [step.step for step in steps] == [1, 2]
+    assert all(0 < step.loss < 10 for step in steps)
 
 
 def test_the_loss_falls_and_a_plot_shows_it(trained):

@@ -1,6 +1,7 @@
-"""Write random weights of Stable Diffusion XL's exact sizes: one file of 6.9 GB in the layout that it was published in.
+"""Write random weights of a published model's exact sizes: one file in the layout that it was published in.
 
-    python benchmarks/make_sdxl.py --output /tmp/sdxl-random.safetensors
+    python benchmarks/make_random.py --kind sdxl --output /tmp/sdxl-random.safetensors             # 6.9 GB
+    python benchmarks/make_random.py --kind sd3.5-medium --t5 --output /tmp/sd35-random.safetensors  # 16 GB
 
 The file is written tensor by tensor, in half a gigabyte of memory. The values are random but tame: what goes through
 the networks stays finite in bfloat16.
@@ -12,35 +13,24 @@ import argparse
 import json
 import math
 import struct
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+import full_size
 import torch
-from diffusers import AutoencoderKL
+from full_size import models
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import family_models as models
 
 #: Random numbers that all weights are cut from.
 POOL = 2**24
 
 
-def shapes() -> models.Model:
+def shapes(kind: str, *, t5: bool = False) -> models.Model:
     """The networks without numbers."""
     with torch.device("meta"):
-        unet = models.make_unet(
-            (320, 640, 1280), 2048, (1, 2, 10), (False, True, True), 2, addition_embed_type="text_time",
-            addition_time_embed_dim=256, projection_class_embeddings_input_dim=1280 + 6 * 256,
-        )  # fmt: skip
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=1024,
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            scaling_factor=0.13025,
-        )  # fmt: skip
-        texts = models.make_text(768, 12, act="quick_gelu"), models.make_text(1280, 32, 1280)
-    return models.Model("sdxl", unet, vae, *texts)
+        model = full_size.KINDS[kind].make()
+        return replace(model, text_encoder_3=full_size.make_t5()) if t5 else model
 
 
 def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -73,10 +63,12 @@ def _write_numbers(name: str, tensor: Tensor, pool: Tensor, file: BinaryIO) -> N
 def main() -> None:
     """Write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="the file to write; 6.9 GB")
+    parser.add_argument("--output", type=Path, required=True, help="the file to write")
+    parser.add_argument("--kind", choices=full_size.KINDS, required=True)
+    parser.add_argument("--t5", action="store_true", help="with T5-XXL, of Stable Diffusion 3")
     wishes = parser.parse_args()
     models.save_file = write
-    print(models.write_file(wishes.output, shapes()))
+    print(models.write_file(wishes.output, shapes(wishes.kind, t5=wishes.t5)))
 
 
 if __name__ == "__main__":
