@@ -20,6 +20,9 @@ from sfumato.weights.dtypes import bytes_of
 _OTHER_KINDS = {
     ".onnx": "an ONNX file, and",
 }
+#: How files begin: GGUF's name; a zip archive, or a pickle of protocol 2 and newer.
+_GGUF = b"GGUF"
+_PYTORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: Bytes of a text file that its error message shows. A safetensors file begins with a length, which has zeros in it.
 _SHOWN = 24
 #: The longest header that is read. Those of the largest models have 1 MB, training notes in LoRAs a few.
@@ -53,6 +56,23 @@ class Header:
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def format_of(path: Path) -> str:
+    """``"gguf"``, ``"pytorch"`` or ``"safetensors"``, by how the file begins; what is neither of the first two
+    is the last.
+
+    A safetensors file begins with its header's length, whose lowest bytes may be those of a pickle, and goes on with
+    the header's brace.
+
+    Raises:
+        CheckpointError: the file is missing or can't be read.
+    """
+    with refusing(path), path.open("rb") as file:
+        start = file.read(9)
+    if start.startswith(_GGUF):
+        return "gguf"
+    return "pytorch" if start.startswith(_PYTORCH) and start[8:] != b"{" else "safetensors"
 
 
 def read_header(path: Path) -> Header:

@@ -12,11 +12,8 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError
 from sfumato.weights.blocks import Stored
-from sfumato.weights.header import Header, TensorInfo, check_length, header_of, refusing
+from sfumato.weights.header import Header, TensorInfo, check_length, format_of, header_of, refusing
 
-#: How files begin: GGUF's name; a zip archive, or a pickle of protocol 2 and newer.
-_GGUF = b"GGUF"
-_PYTORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: Bytes that are handed out of one mapping of a file.
 WINDOW = 64 * 2**20
 
@@ -126,13 +123,12 @@ def open_any(path: Path) -> Any:
         from sfumato.weights.folder_source import FolderSource
 
         return FolderSource(path)
-    with refusing(path), path.open("rb") as file:
-        start = file.read(4)
-    if start == _GGUF:
+    kind = format_of(path)
+    if kind == "gguf":
         from sfumato.weights.gguf_file import GgufSource
 
         return GgufSource(path)
-    if start.startswith(_PYTORCH):
+    if kind == "pytorch":
         from sfumato.weights.pickled import PickledSource
 
         return PickledSource(path)

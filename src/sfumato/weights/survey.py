@@ -20,7 +20,7 @@ from sfumato.weights.detect import LABELS, LOADABLE, Kind, detect, needs, part_o
 from sfumato.weights.digest import cache_file, stamp
 from sfumato.weights.dtypes import bytes_of, is_float, is_packed
 from sfumato.weights.gguf_header import read_gguf_header
-from sfumato.weights.header import FOLDER_FILE, Header, TensorInfo, read_header, refusing
+from sfumato.weights.header import FOLDER_FILE, Header, TensorInfo, format_of, read_header
 from sfumato.weights.pickle_header import read_pickle_header
 
 #: What model files are called.
@@ -31,7 +31,6 @@ WIDTHS: Mapping[str, float] = {"full": 4, "half": 2, "bf16": 2, "int8": INT8}
 _VERSION = 2
 #: In a diffusers folder, what says how its networks were trained.
 _SCHEDULER = "scheduler/scheduler_config.json"
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: What goes on or into a model.
 ADAPTERS = ("lora", "embedding")
 
@@ -64,13 +63,8 @@ def any_header(path: Path) -> Header:
     Raises:
         CheckpointError: it is damaged, no model's file, or wants to run code.
     """
-    with refusing(path), path.open("rb") as file:
-        start = file.read(4)
-    if start == b"GGUF":
-        return read_gguf_header(path).header
-    if start.startswith(_PICKLES):
-        return read_pickle_header(path)
-    return read_header(path)
+    readers = {"gguf": lambda file: read_gguf_header(file).header, "pytorch": read_pickle_header}
+    return readers.get(format_of(path), read_header)(path)
 
 
 def folder_header(path: Path) -> Header:

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from sfumato.errors import CheckpointError
-from sfumato.weights.header import Header, TensorInfo, read_header
-from sfumato.weights.source import TensorSource
+from sfumato.weights.header import Header, TensorInfo, format_of, read_header
+from sfumato.weights.source import TensorSource, open_any
+from sfumato.weights.survey import any_header
 
 
 @pytest.fixture
@@ -35,6 +36,28 @@ def test_a_file_without_tensors_or_metadata(tmp_path):
     save_file({}, tmp_path / "m.safetensors")
 
     assert read_header(tmp_path / "m.safetensors") == Header({}, {})
+
+
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580, 0x10280])
+def test_a_length_that_looks_like_the_start_of_a_pickle_is_none(tmp_path, length):
+    path = tmp_path / "m.safetensors"
+    save_file({"a": torch.ones(2)}, path, {"pad": ""})
+    shortest = int.from_bytes(path.read_bytes()[:8], "little")
+    save_file({"a": torch.ones(2)}, path, {"pad": "-" * (length - shortest)})
+    assert int.from_bytes(path.read_bytes()[:8], "little") == length
+
+    assert format_of(path) == "safetensors"
+    assert any_header(path).tensors == {"a": TensorInfo("F32", (2,))}
+    assert torch.equal(open_any(path).get("a"), torch.ones(2))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pytorchs_own_files_are_known_by_their_content(tmp_path, zipped):
+    path = tmp_path / "m.safetensors"
+    torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+
+    assert format_of(path) == "pytorch"
+    assert any_header(path).tensors == {"a": TensorInfo("F32", (2,))}
 
 
 def test_it_needs_no_torch(path):
