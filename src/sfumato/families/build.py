@@ -29,6 +29,8 @@ _PLAIN: Mapping[str, tuple[str | None, ...]] = {
     "encoder_hid_dim_type": (None,),
     "time_cond_proj_dim": (None,),
 }
+#: What torch adds to numbers of any other floating type.
+_ADDED = (torch.float32, torch.float16, torch.bfloat16)
 #: In some files beside the text encoder proper: position numbers, and what only images need.
 PROJECTION = "text_projection.weight"
 _TEXT_EXTRAS = ("position_ids", PROJECTION, "logit_scale")
@@ -66,6 +68,7 @@ def fill(
     model: nn.Module, tensors: dict[str, AnyStored], dtype: torch.dtype, device: torch.device, path: Folder
 ) -> nn.Module:
     """The network in ``eval`` mode with these tensors as its weights, each copied only if its type or device differs.
+    Buffers keep the file's type: Stable Diffusion 3's table of positions is large, and a picture needs little of it.
 
     Weights that are packed stay so where a layer can hold them: see :mod:`sfumato.quant.layers`. Those that are to be
     streamed stay in the file: see :mod:`sfumato.quant.streamed`.
@@ -77,7 +80,7 @@ def fill(
     Raises:
         CheckpointError: tensors are missing, unknown, or of wrong shape or type.
     """
-    wanted = model.state_dict()
+    wanted, buffers = model.state_dict(), {name for name, _ in model.named_buffers()}
     _check_names(wanted.keys() - tensors.keys(), tensors.keys() - wanted.keys(), model, path)
     ready = {}
     for name, target in wanted.items():
@@ -91,7 +94,8 @@ def fill(
             if streamed.place(model, name, tensor, dtype):
                 continue
             tensor = tensor.read()
-        kind = dtype if tensor.is_floating_point() else None
+        stays = not tensor.is_floating_point() or (name in buffers and tensor.dtype in _ADDED)
+        kind = None if stays else dtype
         ready[name] = tensor.to(device, kind, memory_format=_order(tensor, dtype, device))
     model.load_state_dict(ready, assign=True)
     parts = chain(model.named_parameters(), model.named_buffers())

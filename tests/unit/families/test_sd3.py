@@ -53,6 +53,24 @@ def test_a_folder_is_read_as_diffusers_wrote_it(tmp_path):
     assert (loaded.spec.prediction, loaded.spec.flow_shift, loaded.spec.shift_factor) == ("flow", 3.0, 0.0609)
 
 
+@pytest.mark.parametrize(
+    ("stored", "held"), [(torch.float16, torch.float16), (F32, F32), (torch.float8_e4m3fn, torch.bfloat16)]
+)
+def test_the_table_of_positions_keeps_the_files_type(tmp_path, stored, held):
+    path = write_file(tmp_path / "m.safetensors", make_sd3())
+    tensors = {name: tensor.to(stored) for name, tensor in load_file(path).items()}
+    save_file(tensors, path)
+
+    unet = registry.load(path, torch.bfloat16, torch.bfloat16, CPU).unet
+
+    positions = unet.pos_embed.pos_embed
+    assert positions.dtype is held
+    assert torch.equal(positions, tensors["model.diffusion_model.pos_embed"].to(held))
+    assert {parameter.dtype for parameter in unet.parameters()} == {torch.bfloat16}
+    x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert unet.pos_embed(x).dtype is torch.bfloat16
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_names_are_those_of_diffusers_own_converter(tmp_path, shape):
     model = make_sd3(**shape)
