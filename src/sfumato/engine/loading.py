@@ -60,8 +60,8 @@ def load(
     """
     with memory.worded_exhaustion(f"the model {path.name}"), memory.whole_pages():
         device = torch.device(facts.kind)
-        # Of weights that stay in the file, one at a time is in memory while they are packed.
         packs = optimize.packs(facts, wish.dtype) and "unet" not in streamed
+        # Of weights that stay in the file, one at a time is in memory while they are packed.
         apart = NETWORKS if wish.int8 else (*streamed, "unet") if packs else streamed
         networks = registry.load(path, wish.dtype, wish.vae_dtype, device, streamed=apart, parts=parts)
         if wish.int8:

@@ -28,7 +28,7 @@ ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 #: Bytes of a weight in memory at each precision.
 WIDTHS: Mapping[str, float] = {"full": 4, "half": 2, "bf16": 2, "int8": INT8}
 #: Goes up when surveys of the same files would say something else.
-_VERSION = 2
+_VERSION = 3
 #: In a diffusers folder, what says how its networks were trained.
 _SCHEDULER = "scheduler/scheduler_config.json"
 #: What goes on or into a model.
