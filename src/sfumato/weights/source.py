@@ -14,7 +14,7 @@ from sfumato.errors import CheckpointError
 from sfumato.weights.blocks import Stored
 from sfumato.weights.header import Header, TensorInfo, check_length, format_of, header_of, refusing
 
-#: Bytes that are handed out of one mapping of a file.
+#: Bytes that are handed out of one mapping of a file, but for larger tensors.
 WINDOW = 64 * 2**20
 
 
@@ -70,8 +70,9 @@ class TensorSource:
     def get(self, name: str) -> Tensor:
         """The tensor, on the CPU, in the file's type, backed by the mapped file.
 
-        A mapping's pages stay resident for as long as any tensor of it lives. So the file is mapped anew every
-        ``WINDOW`` bytes, and tensors that are converted and dropped give their pages back on the way.
+        A mapping's pages stay resident for as long as any tensor of it lives. So the file is mapped anew before more
+        than ``WINDOW`` bytes of a mapping are handed out, and tensors that are converted and dropped give their pages
+        back on the way; a larger one has a mapping of its own.
 
         Raises:
             CheckpointError: the source has no such tensor, or is closed.
@@ -80,12 +81,12 @@ class TensorSource:
         if index is None or not self._files:
             reason = "there is no such tensor" if self._files else "the file is closed"
             raise CheckpointError(f"{', '.join(map(str, self.paths))}: {name}: {reason}")
-        tensor = self._files[index].get_tensor(name)
-        self._handed += tensor.nbytes
-        if self._handed >= WINDOW:
+        size = self.header.tensors[name].bytes
+        if self._handed and self._handed + size > WINDOW:
             self._handed = 0
             self._files[index] = _open(self.paths[index])
-        return tensor
+        self._handed += size
+        return self._files[index].get_tensor(name)
 
     def stored(self, name: str) -> Stored:
         """The same as :meth:`get`: files of this kind pack nothing."""
