@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--kind", choices=full_size.KINDS, required=True)
     parser.add_argument("--t5", action="store_true", help="with T5-XXL, of Stable Diffusion 3")
     wishes = parser.parse_args()
+    if wishes.t5 and not wishes.kind.startswith("sd3"):
+        parser.error(f"--t5 is for Stable Diffusion 3, and {wishes.kind} has none")
     models.save_file = write
     print(models.write_file(wishes.output, shapes(wishes.kind, t5=wishes.t5)))
 

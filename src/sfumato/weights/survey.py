@@ -63,8 +63,10 @@ def any_header(path: Path) -> Header:
     Raises:
         CheckpointError: it is damaged, no model's file, or wants to run code.
     """
-    readers = {"gguf": lambda file: read_gguf_header(file).header, "pytorch": read_pickle_header}
-    return readers.get(format_of(path), read_header)(path)
+    kind = format_of(path)
+    if kind == "gguf":
+        return read_gguf_header(path).header
+    return read_pickle_header(path) if kind == "pytorch" else read_header(path)
 
 
 def folder_header(path: Path) -> Header:
