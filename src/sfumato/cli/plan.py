@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import typer
 
 from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.cli.forecast import forecast
 from sfumato.cli.txt2img import check_flags, load_settings
-from sfumato.families import models_folder
-from sfumato.runtime import formats
-from sfumato.runtime.device import quick
-from sfumato.runtime.memory import room
-from sfumato.runtime.plan import Ask, plan
-from sfumato.weights.sizes import sizes_of
+from sfumato.runtime.plan import Ask
 
 
 def run(flags: Txt2ImgFlags) -> None:
@@ -26,12 +21,7 @@ def run(flags: Txt2ImgFlags) -> None:
     """
     check_flags(flags)
     settings = load_settings(flags)
-    path = models_folder.find(settings.model.type, [Path(settings.models_dir)])
-    facts = quick(settings.device)
-    chosen = formats.choose(settings.model.precision, facts.kind, facts.bf16, facts.fp16)
-    width, height = settings.model.size
-    free = room(facts.free_memory)
-    made = plan(sizes_of(path), Ask(width, height, flags.batch_size), chosen, free, settings.memory, device=facts.kind)
+    made, chosen, free = forecast(settings, Ask(*settings.model.size, flags.batch_size))
     if flags.json:
         typer.echo(json.dumps({**asdict(made), "free": free}))
         return

@@ -14,6 +14,7 @@ import typer
 
 from sfumato.cli import checks
 from sfumato.cli.flags import Txt2ImgFlags
+from sfumato.cli.forecast import forecast
 from sfumato.cli.hires import to_hires
 from sfumato.cli.progress import OnStep, step_bar
 from sfumato.cli.prompt_lines import Line
@@ -21,8 +22,8 @@ from sfumato.cli.prompts import SEED_LIMIT, batches, check_text, read_prompts
 from sfumato.cli.vary import to_fields
 from sfumato.errors import RequestError
 from sfumato.gallery import files, names
-from sfumato.request import ImageInfo, InitImage, Result, Txt2ImgRequest
-from sfumato.runtime.plan import WISHES
+from sfumato.request import ImageInfo, InitImage, Result, Txt2ImgRequest, expected_size
+from sfumato.runtime.plan import WISHES, Ask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,6 +81,8 @@ def run(flags: Txt2ImgFlags, open_studio: OpenStudio | None = None, init: InitIm
         size = {} if flags.resolution is not None else {"width": flags.width, "height": flags.height}
         template = dataclasses.replace(template, init=init, **size)
     check_run(template, flags, settings, prompts)
+    if open_studio is None:
+        forecast(settings, Ask(*expected_size(template), template.batch_size), template.refiner)
     saver = Saver(settings, flags)
     try:
         studio = (open_studio or _open_studio)(settings)

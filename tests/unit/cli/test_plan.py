@@ -42,10 +42,11 @@ def test_a_wrong_rung_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--memory 'lo' is unknown; nearest: 'low'" in capsys.readouterr().err
 
 
-def test_what_can_not_fit_is_refused_without_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["plan", "txt2img --prompt x"])
+def test_what_can_not_fit_is_refused_without_torch(command: str) -> None:
     program = (
         "import sys, time; start = time.process_time(); from sfumato.cli import main;"
-        "code = main('plan --resolution 4096x4096 --batch_size 64 --precision full --device cpu'.split());"
+        f"code = main('{command} --resolution 4096x4096 --batch_size 64 --precision full --device cpu'.split());"
         "print(code, 'torch' in sys.modules, time.process_time() - start)"
     )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
